@@ -1,0 +1,190 @@
+"""Analytic against sampled as figures, drawn on axes that the caller owns, without a style."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .checks import finite_array, same_length
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def new_figure(
+    n_axes: int = 1, *, width: float = 4.5, height: float = 3.5
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a row of axes that no display and no global state knows of.
+
+    Parameters
+    ----------
+    n_axes
+        Number of axes, from left to right.
+    width, height
+        Size of one of them in inches.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        Save it with :func:`save_figure`.
+    axes : list of matplotlib.axes.Axes
+        ``n_axes`` of them.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as fault:
+        raise ImportError("figures need matplotlib: pip install 'cavity[plot]'") from fault
+    figure = Figure(figsize=(n_axes * width, height), layout="constrained")
+    return figure, list(figure.subplots(1, n_axes, squeeze=False)[0])
+
+
+def overlay_density(
+    ax: Axes,
+    x: ArrayLike,
+    density: ArrayLike | None,
+    draws: ArrayLike,
+    *,
+    label_analytic: str,
+    label_sampled: str,
+    weights: ArrayLike | None = None,
+    bins: int = 50,
+) -> Axes:
+    """Draw the histogram of draws under the analytic density.
+
+    Parameters
+    ----------
+    ax
+        Axes to draw on.
+    x
+        Points ``(n,)``: the grid of the density or, with ``weights``, analytic draws.
+    density
+        Analytic density ``(n,)`` at ``x``; None if ``weights`` are given.
+    draws
+        Sampled draws of any shape, taken together.
+    label_analytic, label_sampled
+        Entries of the legend (which the caller draws).
+    weights
+        Importance weights ``(n,)`` of the analytic draws ``x``, up to a common factor; then the
+        analytic side is a histogram too, of the same bins.
+    bins
+        Number of bins over the range of ``draws``.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        ``ax``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not numeric.
+    ValueError
+        If not exactly one of ``density`` and ``weights`` is given, lengths differ, an entry is
+        not finite, or weights are negative or all zero.
+    """
+    points = finite_array("x", x, ndim=1)
+    sampled = finite_array("draws", draws, ndim=np.ndim(draws)).ravel()
+    if (density is None) == (weights is None):
+        raise ValueError("density and weights: expected one of them and not both")
+    edges = np.histogram_bin_edges(sampled, bins)
+    ax.hist(sampled, edges.tolist(), density=True, alpha=0.5, label=label_sampled)
+    if density is not None:
+        curve = finite_array("density", density, ndim=1)
+        same_length("density", len(curve), "x", len(points))
+        ax.plot(points, curve, label=label_analytic)
+    if weights is not None:
+        mass = finite_array("weights", weights, ndim=1)
+        same_length("weights", len(mass), "x", len(points))
+        if (mass < 0).any() or not mass.any():
+            raise ValueError("weights: expected no negative and at least one positive number")
+        # divided by all the mass: what lies beyond the draws must show as a lower histogram
+        heights = np.histogram(points, edges, weights=mass)[0] / (mass.sum() * np.diff(edges))
+        ax.stairs(heights, edges, label=label_analytic)
+    return ax
+
+
+def predictive_band(ax: Axes, x: ArrayLike, mean: ArrayLike, sd: ArrayLike, *, label: str) -> Axes:
+    """Draw a predictive mean and, around it, the band of two standard deviations.
+
+    Parameters
+    ----------
+    ax
+        Axes to draw on.
+    x
+        Positions ``(n,)`` in any order.
+    mean
+        Predictive means ``(n,)``.
+    sd
+        Predictive standard deviations ``(n,)``.
+    label
+        Entry of the legend (which the caller draws).
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        ``ax``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not numeric.
+    ValueError
+        If lengths differ, an entry is not finite, or a standard deviation is negative.
+    """
+    points = finite_array("x", x, ndim=1)
+    centre = finite_array("mean", mean, ndim=1)
+    spread = finite_array("sd", sd, ndim=1)
+    same_length("mean", len(centre), "x", len(points))
+    same_length("sd", len(spread), "x", len(points))
+    if (spread < 0).any():
+        raise ValueError("sd: expected no negative number")
+    order = np.argsort(points)
+    points, centre, spread = points[order], centre[order], spread[order]
+    (line,) = ax.plot(points, centre, label=label)
+    ax.fill_between(
+        points,
+        centre - 2 * spread,
+        centre + 2 * spread,
+        color=line.get_color(),
+        alpha=0.25,
+        linewidth=0,
+    )
+    return ax
+
+
+def save_figure(fig: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure to a file, cut to its contents, at 150 dots an inch.
+
+    Parameters
+    ----------
+    fig
+        The figure.
+    path
+        File to write or replace; its ending chooses the format, its folder is created if need be.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    ValueError
+        If matplotlib knows no format with this ending.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fig.savefig(target, dpi=150, bbox_inches="tight")
+    return target

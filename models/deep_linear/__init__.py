@@ -1,0 +1,59 @@
+"""Exact Bayesian deep linear networks at finite width.
+
+Bassetti, Gherardi, Ingrosso, Pastore, Rotondo, "Feature learning in finite-width Bayesian deep
+linear networks with multiple outputs and convolutional layers", JMLR 26 (2025), arXiv 2406.03260.
+
+The physics in one paragraph. A deep linear network with Gaussian weights is, in function space, a
+Gaussian process whose covariance is multiplied by a random ``D x D`` matrix,
+``S | Q ~ N(0, Q (x) K)``, where ``K`` is the kernel of the inputs and ``D`` the number of outputs.
+Widths and depth enter only through the law of ``Q``, a nested product of Wishart matrices that
+concentrates on its mean as the widths grow (the lazy, infinite-width limit). With Gaussian noise
+everything but ``Q`` integrates out, so the posterior is an exact mixture of Gaussian-process
+posteriors, weighted by their evidence. Learning of features is the posterior of ``Q`` moving away
+from its prior mean.
+
+In reading order:
+
+=========================  ============================================================
+`Architecture`             widths, outputs, precisions                       (theory)
+`log_mixing_density`       exact density of ``log q`` for one output         (theory)
+`mixing_prior`, `prior`    laws of ``Q`` and of the function values          (mixture)
+`compress`                 data set -> its eigenbasis; samples drop out      (compression)
+`compress_kernel`          the same from a precomputed kernel                (compression)
+`log_evidence_given_mixing`  ``log p(Y | Q)`` with an exact gradient         (conditional)
+`posterior`                the exact posterior: evidence, ``Q``, predictions (solvers)
+`infinite_width`           the limit it is compared with                     (solvers)
+`PosteriorResult`          what it answers                                   (predictive)
+`weights_model`            every weight sampled: the reference               (network)
+`collapsed_model`          ``Q`` sampled, the rest integrated out            (network)
+`function_model`           ``Q`` and function values, any likelihood         (network)
+`effective_mixing`         the ``Q`` that a set of weights realises          (network)
+=========================  ============================================================
+"""
+
+from .compression import CompressedData, compress, compress_kernel
+from .conditional import log_evidence_given_mixing
+from .mixture import mixing_prior, prior
+from .network import collapsed_model, effective_mixing, function_model, weights_model
+from .predictive import PosteriorResult, Predictive
+from .solvers import infinite_width, posterior
+from .theory import Architecture, log_mixing_density
+
+__all__ = [
+    "Architecture",
+    "CompressedData",
+    "PosteriorResult",
+    "Predictive",
+    "collapsed_model",
+    "compress",
+    "compress_kernel",
+    "effective_mixing",
+    "function_model",
+    "infinite_width",
+    "log_evidence_given_mixing",
+    "log_mixing_density",
+    "mixing_prior",
+    "posterior",
+    "prior",
+    "weights_model",
+]

@@ -1,0 +1,145 @@
+"""The mixing matrix in free coordinates of unit scale, shared by quadrature, Laplace, SMC and NUTS.
+
+Read from the outputs down, ``Q = C_L ... C_1 C_1^T ... C_L^T`` with independent lower-triangular
+Bartlett factors: ``C[i, i]^2 ~ chi2_{N - i}`` (i from 0), ``C[i, j < i] ~ N(0, 1)``, all divided by
+``sqrt(N lambda)``. A layer narrower than its rows has a trapezoid, and every layer below it only
+as many rows as that trapezoid has columns.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from numpyro import distributions as dist
+
+from .theory import Architecture, stirling_remainder
+
+
+class Layout(NamedTuple):
+    """Where each coordinate goes: one entry a coordinate, from the top layer down."""
+
+    degrees: NDArray[np.float64]  # chi-square degrees of freedom; 0 for an off-diagonal entry
+    shapes: tuple[tuple[int, int, float], ...]  # rows, columns and 1/sqrt(N lambda) of each factor
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    splits: tuple[int, ...]  # first coordinate of each factor, and the end
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return self.splits[-1]
+
+
+@lru_cache(maxsize=256)
+def layout(architecture: Architecture) -> Layout:
+    """Return the coordinate layout of an architecture (diagonal entries first in each layer)."""
+    degrees: list[float] = []
+    rows: list[int] = []
+    columns: list[int] = []
+    shapes: list[tuple[int, int, float]] = []
+    splits = [0]
+    n_rows = architecture.n_outputs
+    for width, precision in zip(architecture.widths[::-1], architecture.precisions[:0:-1]):
+        n_columns = min(n_rows, width)
+        entries = [(i, i) for i in range(n_columns)]
+        entries += [(i, j) for i in range(n_rows) for j in range(min(i, n_columns))]
+        degrees += [float(width - i) for i in range(n_columns)]
+        degrees += [0.0] * (len(entries) - n_columns)
+        rows += [i for i, _ in entries]
+        columns += [j for _, j in entries]
+        shapes.append((n_rows, n_columns, 1.0 / math.sqrt(width * precision)))
+        splits.append(len(rows))
+        n_rows = n_columns
+    return Layout(
+        np.array(degrees), tuple(shapes), np.array(rows, int), np.array(columns, int), tuple(splits)
+    )
+
+
+class MixingCoordinates(dist.Distribution):  # type: ignore[misc]
+    """Prior law of the coordinates: nearly standard normal at every width, and exact.
+
+    An off-diagonal coordinate is the entry itself; a diagonal one is ``e`` with
+    ``log c = log(k)/2 + e / sqrt(2 k)``, ``c^2 ~ chi2_k``.
+
+    Parameters
+    ----------
+    architecture
+        With at least one hidden layer. Event shape ``(n_coordinates,)``.
+    """
+
+    support = dist.constraints.real_vector
+    reparametrized_params: ClassVar[list[str]] = []
+    pytree_aux_fields = ("architecture",)
+
+    def __init__(self, architecture: Architecture, *, validate_args: bool | None = None) -> None:
+        self.architecture = architecture
+        super().__init__((), (layout(architecture).size,), validate_args=validate_args)
+
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        """Draw coordinates, ``sample_shape + (n_coordinates,)``."""
+        degrees = layout(self.architecture).degrees
+        diagonal = degrees > 0
+        safe = np.where(diagonal, degrees, 1.0)
+        normal_key, gamma_key = jax.random.split(key)
+        shape = (*sample_shape, degrees.size)
+        normal = jax.random.normal(normal_key, shape)
+        log_gamma = jax.random.loggamma(gamma_key, jnp.broadcast_to(safe / 2, shape))
+        standardised = np.sqrt(safe / 2) * (log_gamma - np.log(safe / 2))
+        return jnp.where(diagonal, standardised, normal)
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Return the exact log-density of coordinates ``(..., n_coordinates)``."""
+        degrees = layout(self.architecture).degrees
+        diagonal = degrees > 0
+        safe = np.where(diagonal, degrees, 1.0)
+        # log c = (log k)/2 + delta: the chi law in terms of delta, with Gamma(k/2) by Stirling
+        delta = jnp.where(diagonal, value, 0.0) / np.sqrt(2 * safe)
+        log_chi = -0.5 * safe * (jnp.expm1(2 * delta) - 2 * delta)
+        terms = jnp.where(diagonal, log_chi, -0.5 * value**2)
+        return jnp.sum(terms, axis=-1) - _log_normaliser(self.architecture)
+
+
+@lru_cache(maxsize=256)
+def _log_normaliser(architecture: Architecture) -> float:
+    degrees = layout(architecture).degrees
+    correction = sum(_remainder(k / 2) for k in degrees if k > 0)
+    return 0.5 * math.log(2 * math.pi) * degrees.size + correction
+
+
+def _remainder(a: float) -> float:
+    """``log Gamma(a) - [(a - 1/2) log a - a + log(2 pi)/2]`` for any ``a > 0``."""
+    if a < 8:
+        return math.lgamma(a) - ((a - 0.5) * math.log(a) - a + 0.5 * math.log(2 * math.pi))
+    return float(stirling_remainder(a))
+
+
+def mixing_factor(coordinates: jax.Array, architecture: Architecture) -> jax.Array:
+    """Return ``A``, ``(..., D, k)``, ``Q = A A^T``, from coordinates ``(..., n_coordinates)``."""
+    plan = layout(architecture)
+    diagonal = plan.degrees > 0
+    safe = np.where(diagonal, plan.degrees, 1.0)
+    scaled = np.sqrt(safe) * jnp.exp(jnp.where(diagonal, coordinates, 0.0) / np.sqrt(2 * safe))
+    entries = jnp.where(diagonal, scaled, coordinates)
+    batch = coordinates.shape[:-1]
+    product: Any = None
+    for (n_rows, n_columns, scale), first, last in zip(plan.shapes, plan.splits, plan.splits[1:]):
+        part = slice(first, last)
+        factor = jnp.zeros((*batch, n_rows, n_columns), entries.dtype)
+        factor = factor.at[..., plan.rows[part], plan.columns[part]].set(entries[..., part])
+        product = factor * scale if product is None else product @ (factor * scale)
+    if product is None:
+        size = architecture.n_outputs
+        product = jnp.broadcast_to(jnp.eye(size), (*batch, size, size))
+    return product
+
+
+def mixing_matrix(coordinates: jax.Array, architecture: Architecture) -> jax.Array:
+    """Return ``Q``, ``(..., D, D)``, from coordinates ``(..., n_coordinates)``."""
+    factor = mixing_factor(coordinates, architecture)
+    return factor @ jnp.swapaxes(factor, -1, -2)

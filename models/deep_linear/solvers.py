@@ -1,0 +1,292 @@
+"""Five routes to one posterior: quadrature, Laplace, tempering, NUTS, weighted prior draws.
+
+The posterior of the mixing matrix is ``p(Q | Y) ~ p(Q) p(Y | Q)`` with ``p(Y | Q)`` in closed
+form. What is left is an integral over ``Q`` alone, in the free coordinates of
+`coordinates.MixingCoordinates` (or ``log q`` for one output).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from inference.checks import one_of, positive
+from inference.importance import (
+    ImportanceResult,
+    StudentMixture,
+    importance_sample,
+    laplace_mixture,
+    mixture_log_prob,
+    sample_mixture,
+    weigh,
+)
+from inference.keys import check_key, split_named
+from inference.precision import require_x64
+from inference.status import OnFailure, Status, check_on_failure, report_status
+from inference.tempering import tempered_smc
+
+from .compression import CompressedData
+from .conditional import log_evidence_given_mixing
+from .coordinates import MixingCoordinates, layout, mixing_matrix
+from .exact import by_constant, by_quadrature
+from .joint import joint, joint_modes
+from .predictive import Nodes, PosteriorResult, summarise
+from .sampling import run_collapsed
+from .theory import Architecture
+
+Method = Literal["auto", "quadrature", "laplace", "smc", "nuts", "prior"]
+METHODS = ("auto", "quadrature", "laplace", "smc", "nuts", "prior")
+
+_MAX_LATTICE_DIMENSION = 3
+_MAX_LAPLACE_DIMENSION = 45  # beyond it a fixed proposal keeps too few effective draws
+_N_DRAWS = 20_000
+_N_ISLANDS, _N_PARTICLES = 16, 128
+
+Asked = tuple[CompressedData, Architecture, float]
+
+
+def posterior(
+    data: CompressedData,
+    architecture: Architecture,
+    beta: float,
+    *,
+    method: Method = "auto",
+    key: jax.Array | None = None,
+    on_failure: OnFailure = "warn",
+    n_draws: int = _N_DRAWS,
+    progress: bool | None = None,
+) -> PosteriorResult:
+    """Return the exact posterior of a deep linear network.
+
+    Parameters
+    ----------
+    data
+        From `compress` or `compress_kernel`; with test inputs for predictions.
+    architecture
+        The network.
+    beta
+        Noise precision. Infinity (noise-free targets) needs a kernel of full rank and no hidden
+        layer narrower than the outputs.
+    method
+        ``"quadrature"``: exact; one output at any depth, or at most three free coordinates (two
+        outputs and one hidden layer). ``"laplace"``: importance sampling around every mode.
+        ``"smc"``: tempered sequential Monte Carlo. ``"nuts"``: no evidence. ``"prior"``: draws from
+        the prior, weighted; fails as soon as the data say much. ``"auto"``: the first that fits of
+        quadrature, laplace (up to 45 coordinates) and smc, moving on to the next if one reports a
+        failure; ``result.method`` tells which it was.
+    key
+        For the sampling methods; ``jax.random.key(0)`` if None.
+    on_failure
+        What to do about a failed status: ``"warn"``, ``"raise"`` or ``"ignore"``.
+    n_draws
+        Number of draws of ``"laplace"`` and ``"prior"``.
+    progress
+        Progress bars of ``"smc"`` and ``"nuts"``; None: if standard error is a terminal.
+
+    Returns
+    -------
+    PosteriorResult
+
+    Raises
+    ------
+    PrecisionError
+        In single precision.
+    ValueError
+        If data and architecture do not fit, ``beta`` is not positive, the method is unknown or
+        cannot treat the architecture, or ``beta`` is infinite where the evidence is zero.
+    ConvergenceError
+        If the status is a failure and ``on_failure="raise"``.
+
+    Notes
+    -----
+    ``Q`` has ``sum_l D (D + 1) / 2`` coordinates; widths and samples cost nothing. Without hidden
+    layers ``Q = I`` and everything is Bayesian linear regression, exactly.
+
+    Examples
+    --------
+    >>> data = compress_kernel([[1.0, 0.4], [0.4, 0.8]], [0.7, -0.3])
+    >>> result = posterior(data, Architecture((5,)), beta=10.0)
+    >>> round(result.log_evidence, 6), result.method
+    (-2.303203, 'quadrature')
+    """
+    require_x64("posterior")
+    one_of("method", method, METHODS)
+    check_on_failure(on_failure)
+    beta = _checked_beta(beta, data, architecture)
+    if data.n_outputs != architecture.n_outputs:
+        raise ValueError(
+            f"architecture.n_outputs: expected {data.n_outputs} as the data have, "
+            f"got {architecture.n_outputs}"
+        )
+    key = jax.random.key(0) if key is None else key
+    check_key(key)
+    if not architecture.widths:
+        result = by_constant(data, architecture, beta)
+    else:
+        result = _solve(data, architecture, beta, method, key, n_draws, progress)
+    report_status(result.status, f"posterior(method={result.method!r})", on_failure=on_failure)
+    return result
+
+
+def infinite_width(
+    data: CompressedData, architecture: Architecture, beta: float
+) -> PosteriorResult:
+    """Return the posterior of the same network with all hidden widths infinite: ``Q`` at its mean.
+
+    Parameters
+    ----------
+    data, architecture, beta
+        As in `posterior`; the widths play no part.
+
+    Returns
+    -------
+    PosteriorResult
+        One node, ``Q = I / (lambda_1 ... lambda_L)``: the neural-network Gaussian process.
+    """
+    require_x64("infinite_width")
+    beta = _checked_beta(beta, data, Architecture((), architecture.n_outputs))
+    return by_constant(data, architecture, beta)
+
+
+def _checked_beta(beta: float, data: CompressedData, architecture: Architecture) -> float:
+    beta = positive("beta", beta, allow_inf=True)
+    if math.isinf(beta):
+        if data.rank < data.n_samples:
+            raise ValueError(
+                f"beta: infinite precision needs a kernel of full rank, got rank {data.rank} for "
+                f"{data.n_samples} samples (the evidence is zero); use a finite beta"
+            )
+        if not architecture.full_rank:
+            raise ValueError(
+                f"beta: infinite precision needs widths of at least {architecture.n_outputs} (the "
+                f"outputs), got {architecture.widths}: Q is singular, a product of singular "
+                "Wisharts, and the targets have no density; use a finite beta"
+            )
+    return beta
+
+
+def _solve(
+    data: CompressedData,
+    architecture: Architecture,
+    beta: float,
+    method: Method,
+    key: jax.Array,
+    n_draws: int,
+    progress: bool | None,
+) -> PosteriorResult:
+    dimension = layout(architecture).size
+    by_lattice = architecture.n_outputs == 1 or dimension <= _MAX_LATTICE_DIMENSION
+    if method == "quadrature" and not by_lattice:
+        raise ValueError(
+            f"method: quadrature needs one output or at most {_MAX_LATTICE_DIMENSION} coordinates, "
+            f"got {dimension} for widths {architecture.widths} and {architecture.n_outputs} "
+            "outputs; use 'laplace', 'smc' or 'nuts'"
+        )
+    asked = (data, architecture, beta)
+    routes: dict[str, Callable[[], PosteriorResult]] = {
+        "quadrature": lambda: by_quadrature(*asked),
+        "laplace": lambda: _by_laplace(asked, key, n_draws),
+        "smc": lambda: _by_smc(asked, key, progress),
+        "nuts": lambda: _by_nuts(asked, key, progress),
+        "prior": lambda: _by_prior(asked, key, n_draws),
+    }
+    if method != "auto":
+        return routes[method]()
+    order = ["quadrature"] if by_lattice else []
+    order += ["laplace"] if dimension <= _MAX_LAPLACE_DIMENSION else []
+    order += ["smc"]
+    for name in order:
+        result = routes[name]()
+        if result.status is Status.CONVERGED:
+            break
+    return result
+
+
+def _by_laplace(asked: Asked, key: jax.Array, n_draws: int) -> PosteriorResult:
+    data, architecture, beta = asked
+    train = data.training_part
+    found = importance_sample(
+        joint(architecture),
+        laplace_mixture(joint_modes(train, architecture, beta)),
+        key=key,
+        n_draws=n_draws,
+        args=(train, beta),
+    )
+    return _from_weighted(found, asked, "laplace")
+
+
+def _by_prior(asked: Asked, key: jax.Array, n_draws: int) -> PosteriorResult:
+    data, architecture, beta = asked
+    draws = MixingCoordinates(architecture).sample(key, (n_draws,))
+    evidence = jax.vmap(log_evidence_given_mixing, in_axes=(0, None, None))
+    log_ratios = evidence(mixing_matrix(draws, architecture), data.training_part, beta)
+    return _from_weighted(weigh(draws, log_ratios), asked, "prior")
+
+
+def _from_weighted(found: ImportanceResult, asked: Asked, method: str) -> PosteriorResult:
+    mixing = mixing_matrix(found.draws, asked[1])
+    # a draw without weight may have overflowed: zero times infinity must not spoil a mean
+    heaviest = mixing[jnp.argmax(found.log_weights)]
+    mixing = jnp.where((found.log_weights > -jnp.inf)[:, None, None], mixing, heaviest)
+    return summarise(
+        Nodes(mixing, found.log_weights, block=1),
+        asked,
+        method=method,
+        status=found.status,
+        log_evidence=found.log_evidence,
+        log_evidence_error=found.log_evidence_error,
+        ess=found.ess,
+        pareto_k=found.pareto_k,
+    )
+
+
+def _reference(x: jax.Array, mixture: StudentMixture) -> jax.Array:
+    return mixture_log_prob(mixture, x[None])[0]
+
+
+def _by_smc(asked: Asked, key: jax.Array, progress: bool | None) -> PosteriorResult:
+    data, architecture, beta = asked
+    train = data.training_part
+    keys = split_named(key, "particles", "tempering")
+    reference = laplace_mixture(joint_modes(train, architecture, beta))
+    particles = sample_mixture(keys["particles"], reference, _N_ISLANDS * _N_PARTICLES)
+    found = tempered_smc(
+        joint(architecture),
+        _reference,
+        particles.reshape(_N_ISLANDS, _N_PARTICLES, -1),
+        key=keys["tempering"],
+        target_args=(train, beta),
+        reference_args=(reference,),
+        progress=progress,
+    )
+    flat = found.particles.reshape(_N_ISLANDS * _N_PARTICLES, -1)
+    log_weights = jnp.repeat(found.log_island_weights - math.log(_N_PARTICLES), _N_PARTICLES)
+    nodes = Nodes(mixing_matrix(flat, architecture), log_weights, block=_N_PARTICLES)
+    return summarise(
+        nodes,
+        asked,
+        method="smc",
+        status=found.status,
+        log_evidence=found.log_evidence,
+        log_evidence_error=found.log_evidence_error,
+        ess=_ess_of(nodes),
+    )
+
+
+def _by_nuts(asked: Asked, key: jax.Array, progress: bool | None) -> PosteriorResult:
+    data, architecture, beta = asked
+    run = run_collapsed(data.training_part, architecture, beta, key=key, progress=progress)
+    n = run.mixing.shape[0]
+    nodes = Nodes(run.mixing, jnp.full(n, -math.log(n)), block=run.block)
+    return summarise(nodes, asked, method="nuts", status=run.status, ess=run.ess)
+
+
+def _ess_of(nodes: Nodes) -> float:
+    """Effective draws: posterior variance over squared error, for the worst entry of ``Q``."""
+    mean, error = nodes.average(nodes.mixing)
+    variance, _ = nodes.average((nodes.mixing - mean) ** 2)
+    return float(jnp.min(variance / error**2))

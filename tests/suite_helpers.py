@@ -1,0 +1,25 @@
+"""What at least two test files use."""
+
+import numpy as np
+
+
+def assert_z(value, expected, standard_error, *, limit=4.0, ess=None, min_ess=400.0):
+    """Assert that random estimates agree with exact numbers within their own error.
+
+    The three arrays broadcast. Give ``ess`` for correlated or weighted draws: a standard error from
+    a handful of effective draws would let anything pass, so those fail first.
+    """
+    value, expected, standard_error = np.broadcast_arrays(
+        *(np.asarray(number, dtype=np.float64) for number in (value, expected, standard_error))
+    )
+    if ess is not None:
+        smallest = float(np.min(ess))
+        assert smallest >= min_ess, f"effective sample size {smallest:.0f} is below {min_ess:.0f}"
+    assert np.all(standard_error > 0), "a standard error of zero can confirm nothing"
+    z = (value - expected) / standard_error
+    worst = np.unravel_index(np.argmax(np.where(np.isnan(z), np.inf, np.abs(z))), z.shape)
+    where = f" at index {tuple(map(int, worst))}" if worst else ""
+    assert np.abs(z[worst]) <= limit, (
+        f"z = {z[worst]:.2f}, allowed are ±{limit:g}{where}: got {value[worst]:.6g}, expected "
+        f"{expected[worst]:.6g}, standard error {standard_error[worst]:.3g}"
+    )
