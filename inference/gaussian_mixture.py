@@ -17,6 +17,9 @@ from numpyro import distributions as dist
 from .checks import positive_semidefinite
 
 
+_RANK_TOLERANCE = 1e-12  # eigenvalues below this share of the largest are rounding
+
+
 class GaussianScaleMixture(dist.Distribution):  # type: ignore[misc]
     """Function values under a random scale, as a NumPyro distribution.
 
@@ -53,7 +56,8 @@ class GaussianScaleMixture(dist.Distribution):  # type: ignore[misc]
             raise ValueError(f"mixing: expected event shape () or (D, D), got {shape}")
         self.mixing = mixing
         self.kernel = jnp.asarray(gram)
-        self._factor = jnp.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+        # NumPy, so that its rank can be judged while a compiled function is traced
+        self._factor = vectors * np.sqrt(np.maximum(values, 0.0))
         super().__init__((), (gram.shape[0], *shape[1:]), validate_args=validate_args)
 
     @property
@@ -90,18 +94,19 @@ class GaussianScaleMixture(dist.Distribution):  # type: ignore[misc]
                 "variable and condition on it, or use an evidence by quadrature or sampling"
             )
         n = self.event_shape[0]
-        singular_values = jnp.sqrt(jnp.sum(self._factor**2, axis=0))
-        if not isinstance(singular_values, jax.core.Tracer) and bool(
-            singular_values[0] <= 1e-8 * singular_values[-1]
+        eigenvalues = (self._factor**2).sum(axis=0)
+        if (
+            not isinstance(eigenvalues, jax.core.Tracer)  # data of a compiled function's argument
+            and eigenvalues[0] <= _RANK_TOLERANCE * eigenvalues[-1]
         ):
             raise ValueError(
                 "kernel: expected full rank for a density, got a singular kernel; "
                 "drop linearly dependent inputs"
             )
         flat = value[..., 0] if self.event_dim == 2 else value
-        # the factor is vectors times singular values: its inverse needs no solve
-        white = (flat @ self._factor) / singular_values**2
-        log_det = 2 * jnp.sum(jnp.log(singular_values))
+        # the factor is vectors times roots of eigenvalues: its inverse needs no solve
+        white = (flat @ self._factor) / eigenvalues
+        log_det = jnp.sum(jnp.log(eigenvalues))
         return average(jnp.sum(white**2, axis=-1), n) - 0.5 * log_det
 
     @property

@@ -15,16 +15,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_ANALYTIC, _SAMPLED = "C0", "C1"  # in every picture: exact blue, sampled orange
+
 
 def new_figure(
-    n_axes: int = 1, *, width: float = 4.5, height: float = 3.5
+    n_axes: int = 1, *, n_rows: int = 1, width: float = 4.5, height: float = 3.5
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a row of axes that no display and no global state knows of.
+    """Return a figure with rows of axes that no display and no global state knows of.
 
     Parameters
     ----------
     n_axes
-        Number of axes, from left to right.
+        Number of axes, from left to right and from top to bottom.
+    n_rows
+        Number of rows; a divisor of ``n_axes``.
     width, height
         Size of one of them in inches.
 
@@ -39,13 +43,18 @@ def new_figure(
     ------
     ImportError
         If matplotlib is not installed.
+    ValueError
+        If the axes do not fill the rows.
     """
+    if n_rows < 1 or n_axes < 1 or n_axes % n_rows:
+        raise ValueError(f"n_rows: expected a divisor of {n_axes} axes, got {n_rows}")
     try:
         from matplotlib.figure import Figure
     except ImportError as fault:
         raise ImportError("figures need matplotlib: pip install 'cavity[plot]'") from fault
-    figure = Figure(figsize=(n_axes * width, height), layout="constrained")
-    return figure, list(figure.subplots(1, n_axes, squeeze=False)[0])
+    n_columns = n_axes // n_rows
+    figure = Figure(figsize=(n_columns * width, n_rows * height), layout="constrained")
+    return figure, list(figure.subplots(n_rows, n_columns, squeeze=False).ravel())
 
 
 def overlay_density(
@@ -97,11 +106,11 @@ def overlay_density(
     if (density is None) == (weights is None):
         raise ValueError("density and weights: expected one of them and not both")
     edges = np.histogram_bin_edges(sampled, bins)
-    ax.hist(sampled, edges.tolist(), density=True, alpha=0.5, label=label_sampled)
+    ax.hist(sampled, edges.tolist(), density=True, color=_SAMPLED, alpha=0.5, label=label_sampled)
     if density is not None:
         curve = finite_array("density", density, ndim=1)
         same_length("density", len(curve), "x", len(points))
-        ax.plot(points, curve, label=label_analytic)
+        ax.plot(points, curve, color=_ANALYTIC, label=label_analytic)
     if weights is not None:
         mass = finite_array("weights", weights, ndim=1)
         same_length("weights", len(mass), "x", len(points))
@@ -109,7 +118,7 @@ def overlay_density(
             raise ValueError("weights: expected no negative and at least one positive number")
         # divided by all the mass: what lies beyond the draws must show as a lower histogram
         heights = np.histogram(points, edges, weights=mass)[0] / (mass.sum() * np.diff(edges))
-        ax.stairs(heights, edges, label=label_analytic)
+        ax.stairs(heights, edges, color=_ANALYTIC, label=label_analytic)
     return ax
 
 

@@ -24,6 +24,7 @@ from .status import Status
 
 _CHUNK = 512  # points a compiled call evaluates: one program for every lattice
 _CUTOFF = 38.0  # points more than this many nats below the peak are left out: 3e-17 of it
+_RESOLVED = 2.0  # nats that a mode may stand above its nearest lattice point
 _GROWTH = {1: 24, 2: 4, 3: 2}  # lattice steps by which the active set is grown at a time
 _FIRST_SPACING = 0.4
 
@@ -47,7 +48,8 @@ class TrapezoidResult(NamedTuple):
     cell
         ``(d, d)``: the lattice vectors, as columns.
     status
-        CONVERGED, TRUNCATED (the node budget was reached first) or NON_FINITE.
+        CONVERGED, TRUNCATED (the node budget was reached first, or the lattice steps over a mode)
+        or NON_FINITE.
     """
 
     nodes: Floats
@@ -127,15 +129,16 @@ def trapezoid(
         cell = cell / 2
         finer = _unique(_offsets(dim, 1)[:, None, :] + 2 * lattice[None])
         finer_values = _extend(evaluate, finer, 2 * lattice, values, origin, cell)
+        if not np.isfinite(finer_values.max()):
+            cell, status = 2 * cell, Status.NON_FINITE
+            break
         kept = finer_values > finer_values.max() - _CUTOFF
         lattice, values = finer[kept], finer_values[kept]
         refined = _log_sum(values, cell)
         change, log_integral = abs(refined - log_integral), refined
-        if not np.isfinite(refined):
-            status = Status.NON_FINITE
-            break
         if change <= tol:
-            status = Status.CONVERGED
+            missed = _misses_a_mode(evaluate, modes, origin, cell, values.max())
+            status = Status.TRUNCATED if missed else Status.CONVERGED
             break
     log_volume = float(np.linalg.slogdet(cell)[1])
     nodes = origin + lattice @ cell.T
@@ -162,6 +165,15 @@ def _grow(
         frontier = new[fresh > values.max() - _CUTOFF]
     kept = values > values.max() - _CUTOFF
     return lattice[kept], values[kept]
+
+
+def _misses_a_mode(
+    evaluate: Callable[[Floats], Floats], modes: Floats, origin: Floats, cell: Floats, peak: float
+) -> bool:
+    """Whether a mode that matters is too narrow for the lattice to have seen it."""
+    nearest = origin + np.rint(np.linalg.solve(cell, (modes - origin).T).T) @ cell.T
+    seen = np.maximum(evaluate(nearest), peak - _CUTOFF)
+    return bool((evaluate(modes) > seen + _RESOLVED).any())
 
 
 def _extend(

@@ -118,11 +118,12 @@ def tempered_smc(
     if status is Status.CONVERGED and 1.0 / float((shares**2).sum()) < n_islands / 2:
         status = Status.UNRELIABLE_WEIGHTS
     spread = float(np.std(shares * n_islands, ddof=1)) / math.sqrt(n_islands)
+    reached = t == 1.0  # otherwise the evidence is that of an intermediate temperature
     return TemperingResult(
         particles=particles,
         log_island_weights=jax.nn.log_softmax(log_evidence),
-        log_evidence=float(logsumexp(log_evidence)) - math.log(n_islands),
-        log_evidence_error=spread,
+        log_evidence=float(logsumexp(log_evidence)) - math.log(n_islands) if reached else math.nan,
+        log_evidence_error=spread if reached else math.inf,
         acceptance=acceptance,
         n_stages=n_stages,
         status=status,

@@ -132,12 +132,14 @@ def _evidence(arguments: argparse.Namespace) -> None:
 
 
 def _standardized(values: Floats, names: tuple[str, ...]) -> Floats:
-    scale = values.std(axis=0)
-    for name, column, sd in zip(names, values.T, scale, strict=True):
-        # not sd == 0: the mean of equal numbers may be off by a rounding error
+    for name, column in zip(names, values.T, strict=True):
+        # not std() == 0: the mean of equal numbers may be off by a rounding error
         if (column == column[0]).all():
-            raise ValueError(f"column {name!r}: is constant, cannot be scaled to sd 1 (got {sd:g})")
-    return (values - values.mean(axis=0)) / scale
+            raise ValueError(
+                f"column {name!r}: expected different numbers to standardize, got {column[0]:g} in "
+                "every row"
+            )
+    return (values - values.mean(axis=0)) / values.std(axis=0)
 
 
 def _plain(value: Any) -> Any:

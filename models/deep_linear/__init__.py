@@ -21,6 +21,7 @@ In reading order:
 `compress`                 data set -> its eigenbasis; samples drop out      (compression)
 `compress_kernel`          the same from a precomputed kernel                (compression)
 `log_evidence_given_mixing`  ``log p(Y | Q)`` with an exact gradient         (conditional)
+`conditional_moments`      mean and covariance of the function given ``Q``   (conditional)
 `posterior`                the exact posterior: evidence, ``Q``, predictions (solvers)
 `infinite_width`           the limit it is compared with                     (solvers)
 `PosteriorResult`          what it answers                                   (predictive)
@@ -32,7 +33,7 @@ In reading order:
 """
 
 from .compression import CompressedData, compress, compress_kernel
-from .conditional import log_evidence_given_mixing
+from .conditional import conditional_moments, log_evidence_given_mixing
 from .mixture import mixing_prior, prior
 from .network import collapsed_model, effective_mixing, function_model, weights_model
 from .predictive import PosteriorResult, Predictive
@@ -47,6 +48,7 @@ __all__ = [
     "collapsed_model",
     "compress",
     "compress_kernel",
+    "conditional_moments",
     "effective_mixing",
     "function_model",
     "infinite_width",

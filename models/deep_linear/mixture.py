@@ -175,6 +175,6 @@ def prior(kernel: ArrayLike, architecture: Architecture) -> DeepLinearPrior:
     --------
     >>> law = prior([[1.0, 0.4], [0.4, 0.8]], Architecture((3,)))
     >>> float(law.log_prob(jnp.array([[0.5], [-0.2]])).round(6))
-    -1.202669
+    -1.740866
     """
     return DeepLinearPrior(MixingPrior(architecture), kernel)

@@ -176,7 +176,8 @@ def effective_mixing(weights: Sequence[ArrayLike]) -> jax.Array:
 
     Examples
     --------
-    >>> effective_mixing([np.ones((2, 3)), np.array([[3.0, 4.0]])]).tolist()
+    >>> import numpy as np
+    >>> effective_mixing([np.ones((2, 3)), np.array([[3.0, 4.0]])]).round(12).tolist()
     [[12.5]]
     """
     layers = [jnp.asarray(w) for w in weights]

@@ -62,7 +62,9 @@ class Architecture:
             ) from fault
         n_layers = len(widths) + 1
         given = self.precisions
-        values = list(given) if isinstance(given, Iterable) else [given] * n_layers
+        # an array without axes is iterable to Python, but one number
+        several = isinstance(given, Iterable) and getattr(given, "ndim", 1) > 0
+        values = list(given) if several else [given] * n_layers
         if len(values) != n_layers:
             raise ValueError(
                 f"precisions: expected one number or {n_layers} (lambda_0..lambda_{n_layers - 1} "
@@ -283,8 +285,8 @@ def log_prior_density(
     log_mean = math.log(architecture.mean_mixing)
     if not architecture.widths:
         return -0.5 * squared_norm - half * math.log(2 * math.pi)
-    positive_norm = squared_norm > 0
-    log_norm = jnp.log(jnp.where(positive_norm, squared_norm, 1.0))
+    origin = squared_norm == 0  # NaN is not the origin, and stays NaN
+    log_norm = jnp.log(jnp.where(origin, 1.0, squared_norm))
     widths = half_widths(architecture)
     log_radial = log_product_density(
         log_norm - log_mean - math.log(n_samples), jnp.append(widths, half)
@@ -296,4 +298,4 @@ def log_prior_density(
         at_zero: Any = moment - half * (math.log(2 * math.pi) + log_mean)
     else:
         at_zero = jnp.inf
-    return jnp.where(positive_norm, outside, at_zero)
+    return jnp.where(origin, at_zero, outside)
