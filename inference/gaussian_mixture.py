@@ -16,7 +16,6 @@ from numpyro import distributions as dist
 
 from .checks import positive_semidefinite
 
-
 _RANK_TOLERANCE = 1e-12  # eigenvalues below this share of the largest are rounding
 
 
