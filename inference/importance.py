@@ -127,9 +127,10 @@ def find_modes(
     for start in np.asarray(starts, float):
         if not np.isfinite(objective(start)[0]):
             continue
-        found = scipy.optimize.minimize(
-            objective, start, jac=True, method="BFGS", options={"gtol": 1e-6, "maxiter": 500}
-        )
+        with np.errstate(all="ignore"):  # a step into the infinite is taken back, not reported
+            found = scipy.optimize.minimize(
+                objective, start, jac=True, method="BFGS", options={"gtol": 1e-6, "maxiter": 500}
+            )
         optima.append((float(found.fun), found.x))
     if not optima:
         raise ValueError("starts: expected a finite log-density at one of them, got none")

@@ -67,7 +67,7 @@ def trapezoid(
     *,
     args: tuple[Any, ...] = (),
     tol: float = 1e-9,
-    max_nodes: int = 5_000_000,
+    max_nodes: int = 2_000_000,
 ) -> TrapezoidResult:
     """Integrate ``exp(log_density)`` over the whole space.
 

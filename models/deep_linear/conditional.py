@@ -135,24 +135,33 @@ def regression_coefficients(
 ) -> jax.Array:
     """Return ``B(Q)``, ``(D, r)``: the predictive mean is ``B(Q) test_features``."""
     strengths, basis = _eigenbasis(mixing)
-    scale = strengths[:, None] * data.eigenvalues + 1.0 / beta
-    gain = jnp.where(scale > 0, strengths[:, None] / jnp.where(scale > 0, scale, 1.0), 0.0)
-    return basis @ (gain * (basis.T @ data.targets))
+    return basis @ (_gain(strengths, data, beta) * (basis.T @ data.targets))
 
 
 def conditional_moments(
     mixing: jax.Array, data: CompressedData, beta: jax.Array | float
 ) -> tuple[jax.Array, jax.Array]:
     """Return mean ``(m, D)`` and per-point covariance ``(m, D, D)`` of the function given ``Q``."""
+    mean, basis, spread = _diagonal_moments(mixing, data, beta)
+    return mean, jnp.einsum("dk,mk,ek->mde", basis, spread, basis)
+
+
+def _diagonal_moments(
+    mixing: jax.Array, data: CompressedData, beta: jax.Array | float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Mean ``(m, D)``, eigenvectors ``V`` of ``Q``, variances ``(m, D)`` in that basis."""
     features, variance = require_test_points(data)
-    mean = features.T @ regression_coefficients(mixing, data, beta).T
     strengths, basis = _eigenbasis(mixing)
+    gain = _gain(strengths, data, beta)
+    mean = features.T @ (basis @ (gain * (basis.T @ data.targets))).T
+    spread = strengths * variance[:, None] - (strengths[:, None] * gain @ features**2).T
+    return mean, basis, jnp.maximum(spread, 0.0)
+
+
+def _gain(strengths: jax.Array, data: CompressedData, beta: jax.Array | float) -> jax.Array:
+    """``g_d / s_dp``, ``(D, r)``; zero where both vanish."""
     scale = strengths[:, None] * data.eigenvalues + 1.0 / beta
-    reduction = jnp.where(
-        scale > 0, strengths[:, None] ** 2 / jnp.where(scale > 0, scale, 1.0), 0.0
-    )
-    spread = strengths * variance[:, None] - (reduction @ features**2).T
-    return mean, jnp.einsum("dk,mk,ek->mde", basis, jnp.maximum(spread, 0.0), basis)
+    return jnp.where(scale > 0, strengths[:, None] / jnp.where(scale > 0, scale, 1.0), 0.0)
 
 
 def conditional_draw(
@@ -167,15 +176,10 @@ def conditional_draw(
     """
     features, variance = require_test_points(data)
     strengths, basis = _eigenbasis(mixing)
-    temperature = 1.0 / beta
-    scale = strengths[:, None] * data.eigenvalues + temperature
-    safe = jnp.where(scale > 0, scale, 1.0)
+    gain = _gain(strengths, data, beta)
     inside_key, outside_key = jax.random.split(key)
-    amplitude = jnp.sqrt(
-        jnp.where(scale > 0, strengths[:, None] * temperature / safe, 0.0) / data.eigenvalues
-    )
-    noise = amplitude * jax.random.normal(inside_key, scale.shape, scale.dtype)
-    gain = jnp.where(scale > 0, strengths[:, None] / safe, 0.0)
+    amplitude = jnp.sqrt(gain / (beta * data.eigenvalues))
+    noise = amplitude * jax.random.normal(inside_key, gain.shape, gain.dtype)
     inside = features.T @ (gain * (basis.T @ data.targets) + noise).T
     if data.test_remainder is None:
         explained = jnp.sum(features**2 / data.eigenvalues[:, None], axis=0)
@@ -199,13 +203,11 @@ def conditional_log_density(
     mixing, data, beta
         As in `log_evidence_given_mixing`.
     """
-    mean, covariance = conditional_moments(mixing, data, beta)
-    total = covariance + jnp.eye(data.n_outputs) / beta
-    factors = jnp.linalg.cholesky(total)
-    whitened = jax.scipy.linalg.solve_triangular(factors, (y - mean)[..., None], lower=True)
-    log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(factors, axis1=-2, axis2=-1)), axis=-1)
-    quadratic = jnp.sum(whitened**2, axis=(-2, -1))
-    return -0.5 * (quadratic + log_det + data.n_outputs * math.log(2 * math.pi))
+    mean, basis, spread = _diagonal_moments(mixing, data, beta)
+    total = spread + 1.0 / beta  # the noise is diagonal in every basis
+    deviations = (y - mean) @ basis
+    terms = deviations**2 / total + jnp.log(total)
+    return -0.5 * (jnp.sum(terms, axis=-1) + data.n_outputs * math.log(2 * math.pi))
 
 
 def require_test_points(data: CompressedData) -> tuple[jax.Array, jax.Array]:

@@ -21,6 +21,8 @@ from .joint import joint_batch, joint_modes
 from .predictive import Nodes, PosteriorResult, summarise
 from .theory import Architecture, half_widths, log_product_density
 
+_NEGLIGIBLE = 60.0  # modes this many nats below the highest hold nothing
+
 
 def by_constant(data: CompressedData, architecture: Architecture, beta: float) -> PosteriorResult:
     """Return the posterior with ``Q`` at its prior mean: no hidden layer, or infinite widths."""
@@ -110,6 +112,7 @@ def _scalar_modes(
         modes.append((float(fine_values.max()), float(peak)))
     modes.sort(reverse=True)
     best, center = modes[0]
+    modes = [(value, x) for value, x in modes if value > best - _NEGLIGIBLE]
     steps = 1e-6 * 1.05 ** np.arange(512)  # the width: where the density has lost half a nat
     drops = best - evaluate(center + steps)
     width = float(steps[int(np.argmax(drops >= 0.5))]) if (drops >= 0.5).any() else 1.0

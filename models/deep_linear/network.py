@@ -81,12 +81,22 @@ def collapsed_model(data: CompressedData, architecture: Architecture, beta: floa
     beta
         Noise precision.
 
+    Raises
+    ------
+    ValueError
+        If the architecture has no hidden layer.
+
     Notes
     -----
     Site ``coordinates`` (the standardised Bartlett entries of every layer), factor ``evidence``,
     deterministic ``mixing``. The cost of a gradient depends neither on the widths nor on the
     number of samples.
     """
+    if not architecture.widths:
+        raise ValueError(
+            "architecture: expected a hidden layer, got none: Q is constant and there is nothing to "
+            "sample; posterior(...) is exact"
+        )
     coordinates = numpyro.sample("coordinates", MixingCoordinates(architecture))
     mixing = numpyro.deterministic("mixing", mixing_matrix(coordinates, architecture))
     numpyro.factor("evidence", log_evidence_given_mixing(mixing, data.training_part, beta))

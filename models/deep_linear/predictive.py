@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import logsumexp
 from numpy.typing import ArrayLike
 
@@ -27,6 +29,7 @@ from .conditional import (
 from .coordinates import mixing_matrix
 from .theory import Architecture
 
+_KNOWN_TOLERANCE = 1e-10  # a smaller share of a test variance is rounding
 _GROUP = 128  # nodes handled at a time: bounds memory at every number of nodes
 
 
@@ -141,7 +144,10 @@ class PosteriorResult:
         """
         check_key(key)
         keys = split_named(key, "node", "cell")
-        chosen = jax.random.categorical(keys["node"], self.nodes.log_weights, shape=(n,))
+        # by the cumulative weights: jax.random.categorical would draw n times the number of nodes
+        cumulative = jnp.cumsum(jnp.exp(self.nodes.log_weights))
+        uniform = jax.random.uniform(keys["node"], (n,)) * cumulative[-1]
+        chosen = jnp.searchsorted(cumulative, uniform, side="right")
         if self.nodes.lattice is None:
             return self.nodes.mixing[chosen]
         coordinates, cell = self.nodes.lattice
@@ -227,13 +233,23 @@ class Predictive:
         Raises
         ------
         ValueError
-            If the shape does not fit.
+            If the shape does not fit, or ``beta`` is infinite and the training points determine
+            the function at a test point: it has no density there.
         """
         shape = self.mean.shape
         values = finite_array("y", y, ndim=(1, 2))
         if values.shape != shape and not (shape[1] == 1 and values.shape == shape[:1]):
             raise ValueError(f"y: expected shape {shape}, got {values.shape}")
         given = self.posterior
+        if math.isinf(given.beta):
+            features, variance = require_test_points(given.data)
+            explained = jnp.sum(features**2 / given.data.eigenvalues[:, None], axis=0)
+            known = np.flatnonzero(variance - explained <= _KNOWN_TOLERANCE * variance)
+            if known.size:
+                raise ValueError(
+                    f"y: expected test points with a density, got point {known[0]}, which the "
+                    "noise-free training points determine; leave it out or use a finite beta"
+                )
         return _predictive_log_prob(
             jnp.asarray(values.reshape(shape)), given.nodes, given.data, given.beta
         )

@@ -13,8 +13,9 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from inference.checks import one_of, positive
+from inference.checks import one_of, positive, positive_int
 from inference.importance import (
     ImportanceResult,
     StudentMixture,
@@ -43,6 +44,7 @@ METHODS = ("auto", "quadrature", "laplace", "smc", "nuts", "prior")
 
 _MAX_LATTICE_DIMENSION = 3
 _MAX_LAPLACE_DIMENSION = 45  # beyond it a fixed proposal keeps too few effective draws
+_TARGET_TOLERANCE = 1e-10  # singular values of the targets below this share are rounding
 _N_DRAWS = 20_000
 _N_ISLANDS, _N_PARTICLES = 16, 128
 
@@ -97,7 +99,8 @@ def posterior(
         In single precision.
     ValueError
         If data and architecture do not fit, ``beta`` is not positive, the method is unknown or
-        cannot treat the architecture, or ``beta`` is infinite where the evidence is zero.
+        cannot treat the architecture, or ``beta`` is infinite where the evidence is zero or
+        infinite.
     ConvergenceError
         If the status is a failure and ``on_failure="raise"``.
 
@@ -117,6 +120,7 @@ def posterior(
     require_x64("posterior")
     one_of("method", method, METHODS)
     check_on_failure(on_failure)
+    positive_int("n_draws", n_draws)
     beta = _checked_beta(beta, data, architecture)
     if data.n_outputs != architecture.n_outputs:
         raise ValueError(
@@ -166,6 +170,16 @@ def _checked_beta(beta: float, data: CompressedData, architecture: Architecture)
                 f"beta: infinite precision needs widths of at least {architecture.n_outputs} (the "
                 f"outputs), got {architecture.widths}: Q is singular, a product of singular "
                 "Wisharts, and the targets have no density; use a finite beta"
+            )
+        white = np.asarray(data.targets / jnp.sqrt(data.eigenvalues))
+        rank = int(np.linalg.matrix_rank(white, rtol=_TARGET_TOLERANCE))
+        n_null = data.n_outputs - rank
+        # along targets that vanish the density of Q diverges as soon as N - n_null + 1 <= P
+        if n_null and architecture.widths and min(architecture.widths) - n_null < data.n_samples:
+            raise ValueError(
+                f"beta: infinite precision needs linearly independent targets, got rank {rank} for "
+                f"{data.n_outputs} outputs (the evidence is infinite); use a finite beta or drop "
+                "the outputs that others determine"
             )
     return beta
 

@@ -162,6 +162,7 @@ def half_widths(architecture: Architecture) -> jax.Array:
 _CONTOUR_SPACING = 0.2
 _CONTOUR_NODES = 64
 _CONTOUR_BEND = 0.25
+_RESOLVED_EXPONENT = 1e11  # beyond it the density is zero, and its logarithm good to 1e-5 nats
 _STIRLING_SHIFT = 8  # arguments are raised by this much before the asymptotic series is used
 _STIRLING_SERIES = (
     1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400,
@@ -214,6 +215,9 @@ def log_product_density(log_ratio: jax.Array, shapes: jax.Array) -> jax.Array:
     peak = exponent(saddle + 0j).real
     integrand = jnp.exp(exponent(contour) - peak) * (1 + 2j * _CONTOUR_BEND * t)
     total = jnp.sum(integrand.real, -1) - 0.5 * integrand.real[..., 0]
+    # where rounding of the exponent drowns the integrand, its Gaussian shape is all there is
+    resolved = jnp.abs(peak[..., 0]) < _RESOLVED_EXPONENT
+    total = jnp.where(resolved, total, math.sqrt(math.pi / 2) / _CONTOUR_SPACING)
     return peak[..., 0] + jnp.log(total * width * radius * (_CONTOUR_SPACING / jnp.pi))
 
 
