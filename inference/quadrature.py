@@ -136,7 +136,7 @@ def trapezoid(
         lattice, values = finer[kept], finer_values[kept]
         refined = _log_sum(values, cell)
         change, log_integral = abs(refined - log_integral), refined
-        if change <= tol:
+        if change <= max(tol, 8 * np.finfo(float).eps * abs(refined)):  # not below rounding
             missed = _misses_a_mode(evaluate, modes, origin, cell, values.max())
             status = Status.TRUNCATED if missed else Status.CONVERGED
             break

@@ -131,6 +131,20 @@ def test_a_tighter_tolerance_takes_a_finer_lattice():
     assert math.log2(ratio) == round(math.log2(ratio))
 
 
+def test_a_tolerance_below_rounding_refines_nothing():
+    # a log-evidence of a million samples: one rounding of it is 1e-10, whatever the tolerance;
+    # at spacing 0.4 the rule is exact for a normal, so that the first halving confirms it
+    def far_down(points, offset):
+        return offset - 0.5 * points[:, 0] ** 2
+
+    for offset in -1e6 - 0.037 * np.arange(40):
+        rule = trapezoid(far_down, np.zeros((1, 1)), np.eye(1), args=(offset,), tol=1e-13)
+        assert rule.status is Status.CONVERGED
+        assert rule.cell[0, 0] == 0.2
+        exact = offset + 0.5 * math.log(2 * math.pi)
+        assert abs(rule.log_integral - exact) <= 4 * np.spacing(1e6)
+
+
 def test_nodes_lie_on_the_lattice():
     location, factor = np.array([1.0, 2.0]), random_factor(2, 5)
     rule = trapezoid(

@@ -232,7 +232,7 @@ def test_rank_is_the_smallest_width(widths, rank):
 def test_matrices_batch(key):
     architecture = Architecture((4, 3), n_outputs=2)
     x = jax.random.normal(key, (2, 5, 6))
-    batch = mixing_matrix(x, architecture)
+    batch = jax.jit(mixing_matrix, static_argnums=1)(x, architecture)
     assert batch.shape == (2, 5, 2, 2)
-    each = jax.vmap(jax.vmap(lambda row: mixing_matrix(row, architecture)))(x)
+    each = jax.jit(jax.vmap(jax.vmap(lambda row: mixing_matrix(row, architecture))))(x)
     np.testing.assert_allclose(each, batch, rtol=1e-13)
