@@ -103,19 +103,15 @@ def positive_int(name: str, value: int) -> int:
 
     Raises
     ------
-    TypeError
-        If ``value`` is not an integer (a float is refused even if it is whole).
     ValueError
-        If it is smaller than 1.
+        If it is smaller than 1 or not an integer (a float is refused even if it is whole).
     """
-    if isinstance(value, bool):
-        raise TypeError(f"{name}: expected an integer of at least 1, got {value!r}")
     try:
-        number = operator.index(value)
-    except TypeError as fault:
-        raise TypeError(f"{name}: expected an integer of at least 1, got {value!r}") from fault
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
     if number < 1:
-        raise ValueError(f"{name}: expected an integer of at least 1, got {number}")
+        raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
     return number
 
 

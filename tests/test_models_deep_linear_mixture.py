@@ -369,18 +369,18 @@ def test_samples_of_a_scalar_mixture(key):
 
 @pytest.mark.statistical
 def test_samples_of_a_matrix_mixture(key):
-    # any law of positive matrices: E s s^T = E Q (x) K, here of a Wishart that is not isotropic
-    scale, dof = np.array([[0.5, 0.2], [0.2, 0.3]]), 4.0
-    law = GaussianScaleMixture(dist.Wishart(dof, scale_matrix=scale), KERNEL)
+    # a scale that is not isotropic, and a constant: the values are Gaussian
+    scale = np.array([[0.5, 0.2], [0.2, 0.3]])
+    law = GaussianScaleMixture(dist.Delta(scale, event_dim=2), KERNEL)
     assert law.event_shape == (3, 2)
     draws = np.asarray(law.sample(key, (N_DRAWS,))).reshape(N_DRAWS, 6)
     products = np.einsum("ni,nj->nij", draws, draws)
-    expected = np.kron(KERNEL, dof * scale)
+    expected = np.kron(KERNEL, scale)
     assert_z(products.mean(axis=0), expected, products.std(axis=0) / math.sqrt(N_DRAWS))
     np.testing.assert_allclose(np.ravel(law.variance), np.diag(expected), rtol=1e-12)
 
 
-@pytest.mark.parametrize("mixing", [dist.Gamma(2.0, 2.0), dist.Wishart(4.0, np.eye(2))])
+@pytest.mark.parametrize("mixing", [dist.Gamma(2.0, 2.0), dist.Delta(np.eye(2), event_dim=2)])
 def test_a_mixture_without_an_average_has_no_density(mixing):
     law = GaussianScaleMixture(mixing, KERNEL)
     with pytest.raises(NotImplementedError, match="condition on it"):
@@ -392,3 +392,12 @@ def test_a_scale_that_is_no_square_matrix_is_refused(shape):
     mixing = dist.HalfNormal(1.0).expand(shape).to_event(len(shape))
     with pytest.raises(ValueError, match=r"^mixing: expected event shape \(\) or \(D, D\)"):
         GaussianScaleMixture(mixing, KERNEL)
+
+
+def test_no_density_where_a_layer_is_narrower_than_the_outputs():
+    architecture = Architecture((4, 2), n_outputs=3)
+    message = r"architecture: expected widths of at least 3 .* got \(4, 2\): .* singular Wishart"
+    with pytest.raises(ValueError, match=message):
+        prior(np.eye(2), architecture).log_prob(jnp.zeros((2, 3)))
+    with pytest.raises(ValueError, match=message):
+        mixing_prior(architecture).log_prob(jnp.eye(3))

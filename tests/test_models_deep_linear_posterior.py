@@ -972,7 +972,7 @@ LOW_RANK = compress(np.eye(3)[:, :2], Y_ONE, Architecture((5,)))
             "key: expected a key from jax.random.key",
         ),
         (ONE, FIVE, BETA, {"n_draws": 0}, ValueError, "n_draws: expected an integer of at least 1"),
-        (ONE, FIVE, BETA, {"n_draws": 1e3}, TypeError, "n_draws: expected an integer"),
+        (ONE, FIVE, BETA, {"n_draws": 1e3}, ValueError, "n_draws: expected an integer"),
     ],
 )
 def test_bad_input_is_named(data, architecture, beta, options, error, message):

@@ -42,8 +42,10 @@ class MixingPrior(dist.Distribution):  # type: ignore[misc]
         NotImplementedError
             For several outputs.
         ValueError
-            Without hidden layers: ``q`` is a constant.
+            Where there is no density: without hidden layers (``q`` is a constant), or with one
+            narrower than the outputs (``Q`` is singular).
         """
+        _require_density(self.architecture)
         if self.architecture.n_outputs != 1:
             raise NotImplementedError(
                 "log_prob: the product of Wishart matrices has no closed density for several "
@@ -78,6 +80,20 @@ class DeepLinearPrior(GaussianScaleMixture):
         """The network."""
         found: Architecture = self.mixing.architecture
         return found
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Return the exact log-density of function values ``(..., n, 1)``.
+
+        Raises
+        ------
+        NotImplementedError
+            For several outputs.
+        ValueError
+            Where there is no density: the kernel is singular, or a hidden layer is narrower than
+            the outputs.
+        """
+        _require_density(self.architecture)
+        return super().log_prob(value)
 
     @property
     def kurtosis(self) -> jax.Array:
@@ -120,6 +136,14 @@ class DeepLinearPrior(GaussianScaleMixture):
             jnp.eye(self.event_shape[1]) + quadratic * self.architecture.mean_mixing / widths[0]
         )
         return jnp.exp(-0.5 * widths[0] * jnp.linalg.slogdet(shrunk)[1])
+
+
+def _require_density(architecture: Architecture) -> None:
+    if not architecture.full_rank:
+        raise ValueError(
+            f"architecture: expected widths of at least {architecture.n_outputs} (the outputs) for "
+            f"a density, got {architecture.widths}: Q is a product of singular Wishart matrices"
+        )
 
 
 def mixing_prior(architecture: Architecture) -> MixingPrior:

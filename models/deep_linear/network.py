@@ -94,7 +94,7 @@ def collapsed_model(data: CompressedData, architecture: Architecture, beta: floa
     """
     if not architecture.widths:
         raise ValueError(
-            "architecture: expected a hidden layer, got none: Q is constant and there is nothing to "
+            "architecture: expected a hidden layer, got none: Q is constant, nothing is left to "
             "sample; posterior(...) is exact"
         )
     coordinates = numpyro.sample("coordinates", MixingCoordinates(architecture))

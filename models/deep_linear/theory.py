@@ -52,14 +52,11 @@ class Architecture:
     precisions: Any = 1.0
 
     def __post_init__(self) -> None:
-        try:
-            widths = tuple(positive_int(f"widths[{i}]", n) for i, n in enumerate(self.widths))
-        except TypeError as fault:
-            if isinstance(self.widths, Iterable):
-                raise
-            raise TypeError(
+        if not isinstance(self.widths, Iterable):
+            raise ValueError(
                 f"widths: expected a tuple of integers, got {self.widths!r}; one layer is (n,)"
-            ) from fault
+            )
+        widths = tuple(positive_int(f"widths[{i}]", n) for i, n in enumerate(self.widths))
         n_layers = len(widths) + 1
         given = self.precisions
         # an array without axes is iterable to Python, but one number

