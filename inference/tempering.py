@@ -87,11 +87,21 @@ def tempered_smc(
     -------
     TemperingResult
 
+    Raises
+    ------
+    ValueError
+        If the particles have another shape or form a single island.
+
     Notes
     -----
     The estimate of the evidence is the mean over islands, each unbiased; its cost is that of
     ``stages x 3 x 6`` gradients a particle.
     """
+    if particles.ndim != 3 or particles.shape[0] < 2:
+        raise ValueError(
+            "particles: expected shape (n_islands, n_particles, d) with at least two islands (they "
+            f"carry the error estimate), got {particles.shape}"
+        )
     t, n_stages, step_size, acceptance = 0.0, 0, 0.5, math.nan
     log_evidence = jnp.zeros(particles.shape[0])
     status = Status.CONVERGED

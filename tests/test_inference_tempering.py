@@ -138,7 +138,7 @@ def test_two_modes_keep_their_masses(key):
 
 
 def test_a_target_that_is_the_reference_takes_one_step(key):
-    found = gaussians(key, jnp.full(10, 2.0), first_axis(0.0, 0.0), [2.0, 1.0], [7.5, -np.inf])
+    found = gaussians(key, 2 * jnp.ones(10), first_axis(0.0, 0.0), [2.0, 1.0], [7.5, -np.inf])
     assert found.n_stages == 1
     assert found.status is Status.CONVERGED
     assert found.log_evidence == pytest.approx(7.5, abs=1e-12)
@@ -187,3 +187,8 @@ def test_a_key_gives_one_result(key):
     one, same, other = (skewed(k) for k in (key, key, jax.random.fold_in(key, 2)))
     assert one.log_evidence == same.log_evidence != other.log_evidence
     np.testing.assert_array_equal(one.particles, same.particles)
+
+
+def test_a_single_island_has_no_error_estimate(key):
+    with pytest.raises(ValueError, match=r"particles: .* at least two islands.* got \(1, 8, 2\)"):
+        tempered_smc(lambda x: 0.0, lambda x: 0.0, jnp.zeros((1, 8, 2)), key=key)

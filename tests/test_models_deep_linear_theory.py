@@ -492,3 +492,9 @@ def test_prior_gradient_is_finite_also_at_the_origin():
 
 def test_prior_of_nan_is_nan():
     assert np.isnan(log_prior((9,), 3, np.nan)).all()
+
+
+def test_there_is_no_mass_at_infinity_and_nan_stays_nan():
+    at = log_mixing_density(Architecture((4, 7)), jnp.array([-jnp.inf, jnp.inf, jnp.nan]))
+    assert at[:2].tolist() == [-math.inf, -math.inf]
+    assert math.isnan(at[2])

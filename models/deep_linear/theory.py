@@ -193,6 +193,8 @@ def log_product_density(log_ratio: jax.Array, shapes: jax.Array) -> jax.Array:
     is, so widths of a million lose nothing. The value does not depend on ``c``: no gradient
     flows through it.
     """
+    no_mass = jnp.isinf(log_ratio)  # at plus and minus infinity the density is zero
+    log_ratio = jnp.where(no_mass, 0.0, log_ratio)
     smallest = jnp.min(shapes)
     offsets = shapes - smallest
     shifted = shapes + _STIRLING_SHIFT
@@ -215,7 +217,8 @@ def log_product_density(log_ratio: jax.Array, shapes: jax.Array) -> jax.Array:
     # where rounding of the exponent drowns the integrand, its Gaussian shape is all there is
     resolved = jnp.abs(peak[..., 0]) < _RESOLVED_EXPONENT
     total = jnp.where(resolved, total, math.sqrt(math.pi / 2) / _CONTOUR_SPACING)
-    return peak[..., 0] + jnp.log(total * width * radius * (_CONTOUR_SPACING / jnp.pi))
+    value = peak[..., 0] + jnp.log(total * width * radius * (_CONTOUR_SPACING / jnp.pi))
+    return jnp.where(no_mass, -jnp.inf, value)
 
 
 def _saddle_radius(target: jax.Array, offsets: jax.Array) -> jax.Array:

@@ -376,14 +376,13 @@ def setup_compression(n_samples, n_inputs, n_outputs=3):
 def compression(quick):
     n_samples, n_inputs = COMPRESS_SIZES[0 if quick else 1]
     own, peer = setup_compression(n_samples, n_inputs)
-    own_s, peer_s = harness.in_turns(own, peer, 3 if quick else 5)
+    own_s, peer_s = harness.in_turns(own, peer, 3 if quick else 11)
     yield harness.row(
         "compression",
         {"n_samples": n_samples, "n_inputs": n_inputs},
         reference="numpy.linalg.svd(x, full_matrices=False)",
         own_s=own_s,
         reference_s=peer_s,
-        required=1,
         difference=np.max(np.abs(own() / peer() - 1)),
         tolerance=1e-10,
     )
