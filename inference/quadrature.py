@@ -22,7 +22,7 @@ from .checks import Floats
 from .precision import require_x64
 from .status import Status
 
-_CHUNK = 512  # points a compiled call evaluates: one program for every lattice
+_CHUNK = {1: 128, 2: 512, 3: 512}  # points a compiled call evaluates: one program a dimension
 _CUTOFF = 38.0  # points more than this many nats below the peak are left out: 3e-17 of it
 _RESOLVED = 2.0  # nats that a mode may stand above its nearest lattice point
 _GROWTH = {1: 24, 2: 4, 3: 2}  # lattice steps by which the active set is grown at a time
@@ -172,8 +172,8 @@ def _misses_a_mode(
 ) -> bool:
     """Whether a mode that matters is too narrow for the lattice to have seen it."""
     nearest = origin + np.rint(np.linalg.solve(cell, (modes - origin).T).T) @ cell.T
-    seen = np.maximum(evaluate(nearest), peak - _CUTOFF)
-    return bool((evaluate(modes) > seen + _RESOLVED).any())
+    at_nearest, at_modes = np.split(evaluate(np.concatenate([nearest, modes])), 2)
+    return bool((at_modes > np.maximum(at_nearest, peak - _CUTOFF) + _RESOLVED).any())
 
 
 def _extend(
@@ -200,11 +200,12 @@ def _evaluate(
 ) -> Floats:
     """Evaluate in chunks of one shape; what is not a number has no mass."""
     n = len(points)
-    padded = np.concatenate([points, np.repeat(points[:1], -n % _CHUNK, axis=0)])
+    chunk = _CHUNK[points.shape[1]]
+    padded = np.concatenate([points, np.repeat(points[:1], -n % chunk, axis=0)])
     chunks = (
         [
             np.asarray(_compiled(log_density, jnp.asarray(part), args))
-            for part in np.split(padded, len(padded) // _CHUNK)
+            for part in np.split(padded, len(padded) // chunk)
         ]
         if n
         else [np.empty(0)]

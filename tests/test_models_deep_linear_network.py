@@ -1,7 +1,7 @@
 """The network as NumPyro models: their densities term by term, and NUTS against exact answers."""
 
 import math
-from functools import partial
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
@@ -349,29 +349,34 @@ class Instance:
         self.data = compress(self.x, self.y, self.architecture, self.x_test)
         self.exact = posterior(self.data, self.architecture, BETA, on_failure="raise")
 
-    def analytic(self, *, function=True):
-        """Means and their standard errors, zero if exact."""
-        triangle = np.tril_indices(self.architecture.n_outputs)
-        mixing, mixing_error = self.exact.expectation(lambda q: q[triangle])
-        quantities = {"E Q": (mixing, mixing_error)}
-        if function:
-            prediction = self.exact.predict()
-            quantities["E f"] = (prediction.mean, prediction.mean_error)
-            quantities["Var f"] = self.exact.expectation(partial(self._second_moment, prediction))
-            total = np.einsum("mdd->md", prediction.covariance)
-            np.testing.assert_allclose(quantities["Var f"][0], total, rtol=1e-10)
-        return quantities
+    @cached_property
+    def prediction(self):
+        return self.exact.predict()
 
-    def _second_moment(self, prediction, mixing):
+    @cached_property
+    def analytic(self):
+        """Means and their standard errors, zero if exact."""
+        size = self.architecture.n_outputs
+        mixing, mixing_error = self.exact.expectation(lambda q: q[np.tril_indices(size)])
+        second = self.exact.expectation(jax.jit(self._second_moment))
+        total = np.einsum("mdd->md", self.prediction.covariance)
+        np.testing.assert_allclose(second[0], total, rtol=1e-10)
+        return {
+            "E Q": (mixing, mixing_error),
+            "E f": (self.prediction.mean, self.prediction.mean_error),
+            "Var f": second,
+        }
+
+    def _second_moment(self, mixing):
         mean, covariance = conditional_moments(mixing, self.data, BETA)
-        return jnp.einsum("mdd->md", covariance) + (mean - prediction.mean) ** 2
+        return jnp.einsum("mdd->md", covariance) + (mean - self.prediction.mean) ** 2
 
     def sampled(self, mixing, f=None):
         triangle = np.tril_indices(self.architecture.n_outputs)
         quantities = {"E Q": np.asarray(mixing)[..., triangle[0], triangle[1]]}
         if f is not None:
             quantities["E f"] = np.asarray(f)
-            quantities["Var f"] = (np.asarray(f) - self.exact.predict().mean) ** 2
+            quantities["Var f"] = (np.asarray(f) - self.prediction.mean) ** 2
         return quantities
 
 
@@ -384,22 +389,22 @@ def instance(request):
     return Instance(load(), n_train, n_test)
 
 
-def run_nuts(key, model, *args, warmup=500, **options):
+def run_nuts(key, model, *args, num_samples=1000):
     mcmc = MCMC(
         NUTS(model),
-        num_warmup=warmup,
-        num_samples=1000,
+        num_warmup=500,
+        num_samples=num_samples,
         num_chains=4,
         chain_method="vectorized",
         progress_bar=False,
     )
-    mcmc.run(key, *args, **options)
+    mcmc.run(key, *args)
     assert not np.any(mcmc.get_extra_fields()["diverging"])
     return mcmc.get_samples(group_by_chain=True)
 
 
 def assert_agree(analytic, sampled):
-    table = compare_table(analytic, sampled)
+    table = compare_table({name: analytic[name] for name in sampled}, sampled)
     assert not table.failures(max_z=4.0, max_r_hat=1.01, min_ess=400), f"\n{table}"
 
 
@@ -416,12 +421,12 @@ def test_the_exact_answer_is_one(instance):
     if instance.architecture.n_outputs == 1:
         assert exact.log_evidence == pytest.approx(-143.54544, abs=1e-5)
         assert float(exact.mixing_mean[0, 0]) == pytest.approx(0.745354, abs=1e-6)
-        assert float(exact.predict().mean[0, 0]) == pytest.approx(0.529600, abs=1e-6)
-        assert float(exact.predict().covariance[0, 0, 0]) == pytest.approx(0.014862, abs=1e-6)
+        assert float(instance.prediction.mean[0, 0]) == pytest.approx(0.529600, abs=1e-6)
+        assert float(instance.prediction.covariance[0, 0, 0]) == pytest.approx(0.014862, abs=1e-6)
     else:
         error = np.hypot(exact.log_evidence_error, 0.002)
         assert_z(exact.log_evidence, -78.197, error)
-        assert float(exact.predict().mean[0, 0]) == pytest.approx(0.902895, abs=1e-3)
+        assert float(instance.prediction.mean[0, 0]) == pytest.approx(0.902895, abs=1e-3)
 
 
 @pytest.mark.statistical
@@ -432,12 +437,12 @@ def test_collapsed_nuts_agrees_with_the_exact_posterior(instance, key):
     assert found.log_evidence is found.log_evidence_error is found.pareto_k is None
     size = instance.architecture.n_outputs
     draws = found.nodes.mixing.reshape(4, 1000, size, size)
-    assert_agree(instance.analytic(function=False), instance.sampled(draws))
+    assert_agree(instance.analytic, instance.sampled(draws))
     # with its own standard errors, in blocks of draws
     value, error = found.expectation(lambda q: q)
     expected, margin = instance.exact.expectation(lambda q: q)
     assert_z(value, expected, np.hypot(error, margin), ess=found.ess)
-    prediction, reference = found.predict(), instance.exact.predict()
+    prediction, reference = found.predict(), instance.prediction
     error = np.hypot(prediction.mean_error, reference.mean_error)
     assert_z(prediction.mean, reference.mean, error)
     if instance.architecture.n_outputs == 1:
@@ -450,8 +455,9 @@ def test_collapsed_nuts_agrees_with_the_exact_posterior(instance, key):
 @pytest.mark.statistical
 def test_function_nuts_agrees_with_the_exact_posterior(instance, key):
     model = partial(function_model, beta=BETA, x_test=instance.x_test)
-    draws = run_nuts(key, model, instance.x, instance.y, instance.architecture)
-    assert_agree(instance.analytic(), instance.sampled(draws["mixing"], draws["f"]))
+    # so many draws for R-hat: q and the scale of z trade against each other
+    draws = run_nuts(key, model, instance.x, instance.y, instance.architecture, num_samples=2000)
+    assert_agree(instance.analytic, instance.sampled(draws["mixing"], draws["f"]))
 
 
 @pytest.mark.slow
@@ -459,7 +465,7 @@ def test_function_nuts_agrees_with_the_exact_posterior(instance, key):
 def test_weights_nuts_agrees_with_the_exact_posterior(instance, key):
     model = partial(weights_model, x_test=instance.x_test)
     draws = run_nuts(key, model, instance.x, instance.y, instance.architecture, BETA)
-    assert_agree(instance.analytic(), instance.sampled(draws["mixing"], draws["f"]))
+    assert_agree(instance.analytic, instance.sampled(draws["mixing"], draws["f"]))
 
 
 # --- likelihoods without a closed form -------------------------------------------------------

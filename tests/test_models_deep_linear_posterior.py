@@ -869,19 +869,17 @@ def test_predictions_need_test_points():
 
 
 def test_a_function_that_is_known_has_no_density():
-    # noise-free: the training points say everything about the first test point, not the second
-    x_test = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    data = compress(np.eye(3)[:2], [1.0, 2.0], FIVE, x_test)
-    prediction = posterior(data, FIVE, math.inf).predict()
-    np.testing.assert_allclose(prediction.mean[:, 0], [1.0, 0.0], atol=1e-14)
+    # noise-free: the training points say everything about themselves
+    again = compress_kernel(KERNEL, Y_ONE, KERNEL[:, 1:], KERNEL[1:, 1:])
+    prediction = posterior(again, FIVE, math.inf).predict()
+    np.testing.assert_allclose(prediction.mean[:, 0], Y_ONE[1:], rtol=1e-12)
+    np.testing.assert_allclose(prediction.covariance, np.zeros((2, 1, 1)), atol=1e-14)
     with pytest.raises(ValueError, match=r"^y: expected test points with a density, got point 0"):
-        prediction.log_prob([1.0, 0.0])
-    free = compress(np.eye(3)[:2], [1.0, 2.0], FIVE, x_test[1:])
-    result = posterior(free, FIVE, math.inf)
-    oracle = ScalarOracle(
-        (np.eye(2) / 3, np.zeros((2, 1)), 1 / 3), np.array([1.0, 2.0]), (5,), math.inf
-    )
-    np.testing.assert_allclose(result.predict().log_prob([0.4]), oracle.log_prob(0.4), rtol=1e-9)
+        prediction.log_prob(Y_ONE[1:])
+    # and leave the others free
+    oracle = ScalarOracle(PARTS, Y_ONE, (5,), math.inf)
+    found = posterior(ONE, FIVE, math.inf).predict().log_prob([0.4, -1.0])
+    np.testing.assert_allclose(found, oracle.log_prob([0.4, -1.0]), rtol=1e-9)
 
 
 DEPENDENT = compressed(Y_ONE[:, None] * [1.0, -2.0])
