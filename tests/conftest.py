@@ -13,6 +13,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import zlib
+from pathlib import Path
 
 import hypothesis
 import jax
@@ -21,6 +22,14 @@ import pytest
 X64 = os.environ.get("JAX_ENABLE_X64", "1").lower() not in ("0", "false")
 jax.config.update("jax_enable_x64", X64)
 # No jax_numpy_rank_promotion="raise": NumPyro's own distributions promote ranks.
+
+# Single precision: files without a test for it are left alone, some need doubles at import.
+if not X64:
+    collect_ignore = [
+        path.name
+        for path in Path(__file__).parent.glob("test_*.py")
+        if "float32" not in path.read_text(encoding="utf-8")
+    ]
 
 # Compilation makes the time of the first example meaningless.
 hypothesis.settings.register_profile("cavity", deadline=None, derandomize=True)
