@@ -2,15 +2,16 @@
 
 Read from the outputs down, ``Q = C_L ... C_1 C_1^T ... C_L^T`` with independent lower-triangular
 Bartlett factors: ``C[i, i]^2 ~ chi2_{N - i}`` (i from 0), ``C[i, j < i] ~ N(0, 1)``, all divided by
-``sqrt(N lambda)``. A layer narrower than its rows has a trapezoid, and every layer below it only
-as many rows as that trapezoid has columns.
+``sqrt(N)``, and by the precisions. A layer narrower than its rows has a trapezoid. Convolutional
+networks are made of the same factors, put together in another way.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +19,29 @@ import numpy as np
 from numpy.typing import NDArray
 from numpyro import distributions as dist
 
-from .theory import Architecture, stirling_remainder
+from .theory import stirling_remainder
+
+
+class Network(Protocol):
+    """What a network must say about itself to be solved over its Wishart layers alone."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs ``D``."""
+
+    @property
+    def wisharts(self) -> tuple[tuple[int, int], ...]:
+        """``(rows, width)`` of every Wishart layer, from the outputs down."""
+
+    def assemble(self, factors: Sequence[jax.Array]) -> jax.Array:
+        """Return a root of the mixing matrix, ``(..., m, k)``, from unit-mean Wishart factors."""
 
 
 class Layout(NamedTuple):
     """Where each coordinate goes: one entry a coordinate, from the top layer down."""
 
     degrees: NDArray[np.float64]  # chi-square degrees of freedom; 0 for an off-diagonal entry
-    shapes: tuple[tuple[int, int, float], ...]  # rows, columns and 1/sqrt(N lambda) of each factor
+    shapes: tuple[tuple[int, int, float], ...]  # rows, columns and 1/sqrt(N) of each factor
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     splits: tuple[int, ...]  # first coordinate of each factor, and the end
@@ -37,15 +53,14 @@ class Layout(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def layout(architecture: Architecture) -> Layout:
-    """Return the coordinate layout of an architecture (diagonal entries first in each layer)."""
+def layout(architecture: Network) -> Layout:
+    """Return the coordinate layout of a network (diagonal entries first in each layer)."""
     degrees: list[float] = []
     rows: list[int] = []
     columns: list[int] = []
     shapes: list[tuple[int, int, float]] = []
     splits = [0]
-    n_rows = architecture.n_outputs
-    for width, precision in zip(architecture.widths[::-1], architecture.precisions[:0:-1]):
+    for n_rows, width in architecture.wisharts:
         n_columns = min(n_rows, width)
         entries = [(i, i) for i in range(n_columns)]
         entries += [(i, j) for i in range(n_rows) for j in range(min(i, n_columns))]
@@ -53,9 +68,8 @@ def layout(architecture: Architecture) -> Layout:
         degrees += [0.0] * (len(entries) - n_columns)
         rows += [i for i, _ in entries]
         columns += [j for _, j in entries]
-        shapes.append((n_rows, n_columns, 1.0 / math.sqrt(width * precision)))
+        shapes.append((n_rows, n_columns, 1.0 / math.sqrt(width)))
         splits.append(len(rows))
-        n_rows = n_columns
     return Layout(
         np.array(degrees), tuple(shapes), np.array(rows, int), np.array(columns, int), tuple(splits)
     )
@@ -70,14 +84,14 @@ class MixingCoordinates(dist.Distribution):  # type: ignore[misc]
     Parameters
     ----------
     architecture
-        With at least one hidden layer. Event shape ``(n_coordinates,)``.
+        A network with at least one hidden layer. Event shape ``(n_coordinates,)``.
     """
 
     support = dist.constraints.real_vector
     reparametrized_params: ClassVar[list[str]] = []
     pytree_aux_fields = ("architecture",)
 
-    def __init__(self, architecture: Architecture, *, validate_args: bool | None = None) -> None:
+    def __init__(self, architecture: Network, *, validate_args: bool | None = None) -> None:
         self.architecture = architecture
         super().__init__((), (layout(architecture).size,), validate_args=validate_args)
 
@@ -106,7 +120,7 @@ class MixingCoordinates(dist.Distribution):  # type: ignore[misc]
 
 
 @lru_cache(maxsize=256)
-def _log_normaliser(architecture: Architecture) -> float:
+def _log_normaliser(architecture: Network) -> float:
     degrees = layout(architecture).degrees
     correction = sum(_remainder(k / 2) for k in degrees if k > 0)
     return 0.5 * math.log(2 * math.pi) * degrees.size + correction
@@ -119,27 +133,29 @@ def _remainder(a: float) -> float:
     return float(stirling_remainder(a))
 
 
-def mixing_factor(coordinates: jax.Array, architecture: Architecture) -> jax.Array:
-    """Return ``A``, ``(..., D, k)``, ``Q = A A^T``, from coordinates ``(..., n_coordinates)``."""
+def bartlett_factors(coordinates: jax.Array, architecture: Network) -> list[jax.Array]:
+    """Return a factor ``C``, ``(..., rows, columns)``, ``E C C^T = I``, of every Wishart layer."""
     plan = layout(architecture)
     diagonal = plan.degrees > 0
     safe = np.where(diagonal, plan.degrees, 1.0)
     scaled = np.sqrt(safe) * jnp.exp(jnp.where(diagonal, coordinates, 0.0) / np.sqrt(2 * safe))
     entries = jnp.where(diagonal, scaled, coordinates)
-    batch = coordinates.shape[:-1]
-    product: Any = None
+    factors = []
     for (n_rows, n_columns, scale), first, last in zip(plan.shapes, plan.splits, plan.splits[1:]):
         part = slice(first, last)
-        factor = jnp.zeros((*batch, n_rows, n_columns), entries.dtype)
-        factor = factor.at[..., plan.rows[part], plan.columns[part]].set(entries[..., part])
-        product = factor * scale if product is None else product @ (factor * scale)
-    if product is None:
-        size = architecture.n_outputs
-        product = jnp.broadcast_to(jnp.eye(size), (*batch, size, size))
-    return product
+        blank = jnp.zeros((*coordinates.shape[:-1], n_rows, n_columns), entries.dtype)
+        filled = blank.at[..., plan.rows[part], plan.columns[part]].set(entries[..., part])
+        factors.append(filled * scale)
+    return factors
 
 
-def mixing_matrix(coordinates: jax.Array, architecture: Architecture) -> jax.Array:
-    """Return ``Q``, ``(..., D, D)``, from coordinates ``(..., n_coordinates)``."""
+def mixing_factor(coordinates: jax.Array, architecture: Network) -> jax.Array:
+    """Return ``A``, ``(..., m, k)``, ``Q = A A^T``, from coordinates ``(..., n_coordinates)``."""
+    root = architecture.assemble(bartlett_factors(coordinates, architecture))
+    return jnp.broadcast_to(root, (*coordinates.shape[:-1], *root.shape[-2:]))
+
+
+def mixing_matrix(coordinates: jax.Array, architecture: Network) -> jax.Array:
+    """Return ``Q``, ``(..., m, m)``, from coordinates ``(..., n_coordinates)``."""
     factor = mixing_factor(coordinates, architecture)
     return factor @ jnp.swapaxes(factor, -1, -2)

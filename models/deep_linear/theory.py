@@ -7,7 +7,7 @@ holds the first precision, and ``Q``, a nested product of Wishart matrices, hold
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,28 @@ class Architecture:
     def mean_mixing(self) -> float:
         """``E Q = I / (lambda_1 ... lambda_L)``: the factor of the identity."""
         return 1.0 / math.prod(self.precisions[1:])
+
+    @property
+    def wisharts(self) -> tuple[tuple[int, int], ...]:
+        """``(rows, width)`` of every Wishart layer, from the outputs down.
+
+        A layer narrower than its rows leaves only as many rows to the layers below it.
+        """
+        shapes = []
+        rows = self.n_outputs
+        for width in reversed(self.widths):
+            shapes.append((rows, width))
+            rows = min(rows, width)
+        return tuple(shapes)
+
+    def assemble(self, factors: Sequence[jax.Array]) -> jax.Array:
+        """Return ``A``, ``Q = A A^T``, ``(..., D, k)``, from a unit-mean factor of every Wishart."""
+        if not factors:
+            return jnp.eye(self.n_outputs)
+        product = factors[0]
+        for factor in factors[1:]:
+            product = product @ factor
+        return product * math.sqrt(self.mean_mixing)
 
     @property
     def full_rank(self) -> bool:
