@@ -25,6 +25,7 @@ from .status import Status
 _KEPT_ESS = 0.6  # share of the effective sample size that a temperature step keeps
 _MAX_STAGES = 200
 _N_MOVES = 3
+_BATCH = 256  # particles moved at a time: bounds memory
 _N_LEAPFROG = 6
 _TARGET_ACCEPTANCE = 0.8
 
@@ -158,7 +159,8 @@ def _stage(
     def difference(x: jax.Array) -> jax.Array:
         return log_target(x, *target_args) - log_reference(x, *reference_args)
 
-    gaps = jax.vmap(jax.vmap(difference))(particles)
+    gaps = jax.lax.map(difference, particles.reshape(-1, dim), batch_size=_BATCH)
+    gaps = gaps.reshape(n_islands, n_particles)
     gaps = jnp.where(jnp.isnan(gaps), -jnp.inf, gaps)
     t_next = _next_temperature(gaps.ravel(), t)
     log_weights = (t_next - t) * gaps
@@ -178,9 +180,8 @@ def _stage(
         return t_next * warm + (1 - t_next) * cold
 
     move_keys = jax.random.split(keys["move"], flat.shape[0])
-    moved, accepted = jax.vmap(partial(_hamiltonian_moves, tempered, shape, step_size))(
-        move_keys, flat
-    )
+    move = partial(_hamiltonian_moves, tempered, shape, step_size)
+    moved, accepted = jax.lax.map(lambda pair: move(*pair), (move_keys, flat), batch_size=_BATCH)
     return moved.reshape(particles.shape), t_next, increment, jnp.mean(accepted)
 
 

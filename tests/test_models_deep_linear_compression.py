@@ -199,7 +199,7 @@ def test_without_test_points_there_are_none():
     assert data.test_features is data.test_variance is data.test_remainder is None
     with_tests = compress(x, y, NETWORK, x_test)
     assert with_tests.test_features is not None
-    jax.tree.map(np.testing.assert_array_equal, with_tests.training_part, data)
+    jax.tree.map(np.testing.assert_array_equal, with_tests.training_part, data.training_part)
     kernel_only = compress_kernel(dense_kernel(x, x), y)
     assert kernel_only.test_features is kernel_only.test_variance is None
 
@@ -238,7 +238,7 @@ def test_it_is_a_pytree_with_the_number_of_samples_static():
     x, y, x_test = random_inputs(6, 3, 3)
     data = compress(x, y, NETWORK, x_test)
     leaves, structure = jax.tree.flatten(data)
-    assert len(leaves) == 6
+    assert len(leaves) == 7
     again = jax.tree.unflatten(structure, leaves)
     assert isinstance(again, CompressedData)
     assert again.n_samples == 6

@@ -32,8 +32,15 @@ In reading order:
 =========================  ============================================================
 """
 
-from .compression import CompressedData, compress, compress_kernel
+from .compression import CompressedData, compress, compress_kernel, with_test_inputs
 from .conditional import conditional_moments, log_evidence_given_mixing
+from .conv_architecture import ConvArchitecture, ConvLayer
+from .conv_network import (
+    conv_collapsed_model,
+    conv_posterior,
+    conv_prior,
+    conv_weights_model,
+)
 from .mixture import mixing_prior, prior
 from .network import collapsed_model, effective_mixing, function_model, weights_model
 from .predictive import PosteriorResult, Predictive
@@ -43,12 +50,18 @@ from .theory import Architecture, log_mixing_density
 __all__ = [
     "Architecture",
     "CompressedData",
+    "ConvArchitecture",
+    "ConvLayer",
     "PosteriorResult",
     "Predictive",
     "collapsed_model",
     "compress",
     "compress_kernel",
     "conditional_moments",
+    "conv_collapsed_model",
+    "conv_posterior",
+    "conv_prior",
+    "conv_weights_model",
     "effective_mixing",
     "function_model",
     "infinite_width",
@@ -58,4 +71,5 @@ __all__ = [
     "posterior",
     "prior",
     "weights_model",
+    "with_test_inputs",
 ]

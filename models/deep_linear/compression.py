@@ -6,6 +6,7 @@ only through ``Y U`` (D x r) and one residual, so a million rows of ten inputs c
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import jax
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike
 from inference.checks import Floats, finite_array, positive_semidefinite, same_length
 from inference.precision import require_x64
 
-from .arrays import checked_arrays, checked_targets
+from .arrays import checked_arrays, checked_targets, scaled_inputs
 from .theory import Architecture
 
 _RANK_TOLERANCE = 1e-10  # singular values of X below this share of the largest are rounding
@@ -46,6 +47,9 @@ class CompressedData:
     test_remainder
         ``(m, q)``: a factor of what the test kernel has outside the training range; None where
         only the diagonal of the test kernel is known (or no test points).
+    basis
+        ``(r, n_features)``: orthonormal input directions behind the eigenvalues, by which
+        `with_test_inputs` finds test features; None for a precomputed kernel.
     """
 
     eigenvalues: jax.Array
@@ -55,6 +59,7 @@ class CompressedData:
     test_features: jax.Array | None = None
     test_variance: jax.Array | None = None
     test_remainder: jax.Array | None = None
+    basis: jax.Array | None = None
 
     @property
     def rank(self) -> int:
@@ -84,7 +89,7 @@ def compress(
     y
         Training targets, ``(n, D)``, or ``(n,)`` for one output.
     architecture
-        Supplies ``D`` and the first precision ``lambda_0``.
+        Supplies ``D``, the first precision ``lambda_0`` and ``bias_scale``.
     x_test
         Test inputs, ``(m, n_inputs)``.
 
@@ -113,31 +118,74 @@ def compress(
     """
     require_x64("compress")
     inputs, targets, tests = checked_arrays(x, y, architecture, x_test)
-    n_samples, n_inputs = inputs.shape
-    scaled = inputs / np.sqrt(architecture.precisions[0] * n_inputs)
-    if n_samples > n_inputs:
+    n_samples = inputs.shape[0]
+    scaled = scaled_inputs(inputs, architecture)
+    n_features = scaled.shape[1]
+    outside_norm = 0.0
+    if n_samples > n_features:
         triangle = np.asarray(np.linalg.qr(np.hstack([scaled, targets]), mode="r"))
-        scaled, outside = triangle[:n_inputs, :n_inputs], triangle[n_inputs:, n_inputs:]
-        targets, outside_norm = triangle[:n_inputs, n_inputs:], float(np.sum(outside**2))
-    else:
-        outside_norm = 0.0
+        outside_norm = float(np.sum(triangle[n_features:, n_features:] ** 2))
+        scaled, targets = triangle[:n_features, :n_features], triangle[:n_features, n_features:]
     left, singular, right = np.linalg.svd(scaled, full_matrices=False)
     kept = singular > _RANK_TOLERANCE * singular[0]
     if not kept.any():
         raise ValueError("x: expected an input that is not zero, got all zeros")
     rotated = left.T @ targets
     outside_norm += float(np.sum(rotated[~kept] ** 2))
-    singular, rotated, basis = singular[kept], rotated[kept], right[kept]
+    data = _assemble(singular[kept] ** 2, rotated[kept].T, outside_norm, n_samples, right[kept])
+    return data if tests is None else with_test_inputs(data, tests, architecture)
 
-    features = variance = remainder = None
-    if tests is not None:
-        tests = tests / np.sqrt(architecture.precisions[0] * n_inputs)
-        coordinates = tests @ basis.T
-        features, variance = (coordinates * singular).T, np.sum(tests**2, axis=1)
-        outside_range = tests - coordinates @ basis
-        full = basis.shape[0] == n_inputs
-        remainder = np.zeros((tests.shape[0], 0)) if full else outside_range
-    return _assemble(singular**2, rotated.T, outside_norm, n_samples, features, variance, remainder)
+
+def with_test_inputs(
+    data: CompressedData, x_test: ArrayLike, architecture: Architecture
+) -> CompressedData:
+    """Return the same training data with other test inputs.
+
+    Parameters
+    ----------
+    data
+        From `compress` (a precomputed kernel does not know its inputs).
+    x_test
+        Test inputs, ``(m, n_inputs)``.
+    architecture
+        The one that `compress` was given.
+
+    Returns
+    -------
+    CompressedData
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shapes do not fit, an entry is not finite, or the data come from a kernel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> data = compress(np.eye(3), [1.0, 2.0, 3.0], Architecture((5,)))
+    >>> with_test_inputs(data, np.ones((2, 3)), Architecture((5,))).test_features.shape
+    (3, 2)
+    """
+    if data.basis is None:
+        raise ValueError(
+            "data: expected data from compress, got those of a precomputed kernel; hand "
+            "cross_kernel and test_kernel to compress_kernel"
+        )
+    basis, singular = np.asarray(data.basis), np.sqrt(np.asarray(data.eigenvalues))
+    tests = finite_array("x_test", np.asarray(x_test), ndim=2)
+    n_inputs = basis.shape[1] - bool(architecture.bias_scale)
+    if tests.shape[1] != n_inputs:
+        raise ValueError(f"x_test: expected {n_inputs} columns as in x, got {tests.shape[1]}")
+    tests = scaled_inputs(tests, architecture)
+    coordinates = tests @ basis.T
+    full = basis.shape[0] == basis.shape[1]
+    remainder = np.zeros((len(tests), 0)) if full else tests - coordinates @ basis
+    return dataclasses.replace(
+        data,
+        test_features=jnp.asarray((coordinates * singular).T),
+        test_variance=jnp.asarray(np.sum(tests**2, axis=1)),
+        test_remainder=jnp.asarray(remainder),
+    )
 
 
 def compress_kernel(
@@ -151,7 +199,8 @@ def compress_kernel(
     Parameters
     ----------
     kernel
-        Kernel of the training inputs, ``(n, n)``, symmetric positive semi-definite.
+        Kernel of the training inputs, ``(n, n)``, symmetric positive semi-definite; with what a
+        bias adds, if there is one.
     y
         Training targets, ``(n, D)`` or ``(n,)``.
     cross_kernel
@@ -197,13 +246,19 @@ def compress_kernel(
     outside_norm = float(np.sum(rotated[:, ~kept] ** 2))
     eigenvalues, vectors, rotated = eigenvalues[kept], vectors[:, kept], rotated[:, kept]
 
-    features = variance = remainder = None
-    if cross_kernel is not None and test_kernel is not None:
-        cross = finite_array("cross_kernel", cross_kernel, ndim=2)
-        same_length("cross_kernel", cross.shape[0], "kernel", n_samples)
-        features = vectors.T @ cross
-        variance, remainder = _test_kernel(test_kernel, features, eigenvalues)
-    return _assemble(eigenvalues, rotated, outside_norm, n_samples, features, variance, remainder)
+    data = _assemble(eigenvalues, rotated, outside_norm, n_samples, None)
+    if cross_kernel is None or test_kernel is None:
+        return data
+    cross = finite_array("cross_kernel", cross_kernel, ndim=2)
+    same_length("cross_kernel", cross.shape[0], "kernel", n_samples)
+    features = vectors.T @ cross
+    variance, remainder = _test_kernel(test_kernel, features, eigenvalues)
+    return dataclasses.replace(
+        data,
+        test_features=jnp.asarray(features),
+        test_variance=jnp.asarray(variance),
+        test_remainder=None if remainder is None else jnp.asarray(remainder),
+    )
 
 
 def _test_kernel(
@@ -238,24 +293,13 @@ def _test_kernel(
 
 
 def _assemble(
-    eigenvalues: Floats,
-    targets: Floats,
-    outside_norm: float,
-    n_samples: int,
-    features: Floats | None,
-    variance: Floats | None,
-    remainder: Floats | None,
+    eigenvalues: Floats, targets: Floats, outside_norm: float, n_samples: int, basis: Floats | None
 ) -> CompressedData:
-    def on_device(array: Floats | None) -> jax.Array | None:
-        return None if array is None else jnp.asarray(array)
-
     full_rank = eigenvalues.shape[0] == n_samples
     return CompressedData(
         eigenvalues=jnp.asarray(eigenvalues),
         targets=jnp.asarray(targets),
         residual=jnp.asarray(0.0 if full_rank else outside_norm),
         n_samples=n_samples,
-        test_features=on_device(features),
-        test_variance=on_device(variance),
-        test_remainder=on_device(remainder),
+        basis=None if basis is None else jnp.asarray(basis),
     )

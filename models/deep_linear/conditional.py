@@ -9,6 +9,7 @@ matrix, ``Q = V diag(g) V^T``. With ``T = 1 / beta``, ``Z = V^T Y U`` and ``s_dp
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import jax
@@ -95,20 +96,14 @@ def _backward(
     if n_null:
         d_beta = d_beta - 0.5 * data.residual + 0.5 * n_null / beta
     d_residual = -0.5 * beta if n_null else jnp.zeros_like(beta)
-    d_data = CompressedData(
+    unused = jax.tree_util.tree_map(jnp.zeros_like, data)
+    d_data = dataclasses.replace(
+        unused,
         eigenvalues=cotangent * 0.5 * (strengths @ excess),
         targets=-cotangent * (basis @ pull),
         residual=cotangent * d_residual,
-        n_samples=data.n_samples,
-        test_features=_zeros(data.test_features),
-        test_variance=_zeros(data.test_variance),
-        test_remainder=_zeros(data.test_remainder),
     )
     return cotangent * d_mixing, d_data, cotangent * d_beta
-
-
-def _zeros(array: jax.Array | None) -> jax.Array | None:
-    return None if array is None else jnp.zeros_like(array)
 
 
 log_evidence_given_mixing.defvjp(_forward, _backward)
@@ -122,12 +117,27 @@ def log_evidence_cholesky(
     Slower, O(r D^3), but differentiable to any order, also where eigenvalues of ``Q`` coincide:
     the route to Hessians. Same arguments and value.
     """
-    identity = jnp.eye(data.n_outputs, dtype=mixing.dtype)
-    blocks = data.eigenvalues[:, None, None] * mixing + identity / beta
-    factors = jnp.linalg.cholesky(blocks)
-    whitened = jax.scipy.linalg.solve_triangular(factors, data.targets.T[..., None], lower=True)
+    factors, whitened = _whitened_targets(mixing, data, beta)
     log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(factors, axis1=-2, axis2=-1)))
     return -0.5 * (log_det + jnp.sum(whitened**2)) + _outside_range(data, beta)
+
+
+def misfit(mixing: jax.Array, data: CompressedData, beta: jax.Array | float) -> jax.Array:
+    """Return ``vec(Y)^T (Q (x) K + I / beta)^{-1} vec(Y) / 2``, differentiable to any order."""
+    _, whitened = _whitened_targets(mixing, data, beta)
+    inside = 0.5 * jnp.sum(whitened**2)
+    return inside if data.rank == data.n_samples else inside + 0.5 * beta * data.residual
+
+
+def _whitened_targets(
+    mixing: jax.Array, data: CompressedData, beta: jax.Array | float
+) -> tuple[jax.Array, jax.Array]:
+    """Cholesky factors of ``Lam_p Q + I / beta`` and the targets whitened by them."""
+    identity = jnp.eye(data.n_outputs, dtype=mixing.dtype)
+    factors = jnp.linalg.cholesky(data.eigenvalues[:, None, None] * mixing + identity / beta)
+    return factors, jax.scipy.linalg.solve_triangular(
+        factors, data.targets.T[..., None], lower=True
+    )
 
 
 def regression_coefficients(
@@ -136,6 +146,11 @@ def regression_coefficients(
     """Return ``B(Q)``, ``(D, r)``: the predictive mean is ``B(Q) test_features``."""
     strengths, basis = _eigenbasis(mixing)
     return basis @ (_gain(strengths, data, beta) * (basis.T @ data.targets))
+
+
+def regression_mean(coefficients: jax.Array, data: CompressedData) -> jax.Array:
+    """Return the predictive mean ``(m, D)`` that coefficients ``(D, r)`` stand for."""
+    return require_test_points(data)[0].T @ coefficients.T
 
 
 def conditional_moments(

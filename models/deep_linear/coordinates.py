@@ -19,15 +19,30 @@ import numpy as np
 from numpy.typing import NDArray
 from numpyro import distributions as dist
 
+from inference.checks import Floats
+
 from .theory import stirling_remainder
 
 
 class Network(Protocol):
     """What a network must say about itself to be solved over its Wishart layers alone."""
 
+    def __hash__(self) -> int: ...
+
+    def widened(self, factor: int) -> Network:
+        """Return the same network with ``factor`` times the width in every hidden layer."""
+
     @property
     def n_outputs(self) -> int:
         """Number of outputs ``D``."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths of the hidden layers, or their numbers of channels."""
+
+    @property
+    def mean_matrix(self) -> Floats:
+        """Prior mean of the mixing matrix, ``(m, m)``."""
 
     @property
     def wisharts(self) -> tuple[tuple[int, int], ...]:

@@ -16,7 +16,8 @@ from inference.status import Status
 
 from .compression import CompressedData
 from .conditional import log_evidence_given_mixing
-from .coordinates import mixing_matrix
+from .coordinates import Network, mixing_matrix
+from .given import Data, given_mixing
 from .joint import joint_batch, joint_modes
 from .predictive import Nodes, PosteriorResult, summarise
 from .theory import Architecture, half_widths, log_product_density
@@ -24,10 +25,15 @@ from .theory import Architecture, half_widths, log_product_density
 _NEGLIGIBLE = 60.0  # modes this many nats below the highest hold nothing
 
 
-def by_constant(data: CompressedData, architecture: Architecture, beta: float) -> PosteriorResult:
+def scalar(data: Data) -> bool:
+    """Whether ``Q`` is one number, whose exact density is known at every depth."""
+    return isinstance(data, CompressedData) and data.n_outputs == 1
+
+
+def by_constant(data: Data, architecture: Network, beta: float) -> PosteriorResult:
     """Return the posterior with ``Q`` at its prior mean: no hidden layer, or infinite widths."""
-    mixing = architecture.mean_mixing * jnp.eye(architecture.n_outputs)
-    value = float(log_evidence_given_mixing(mixing, data.training_part, beta))
+    mixing = jnp.asarray(architecture.mean_matrix)
+    value = float(given_mixing(data).log_evidence(mixing, data.training_part, beta))
     return summarise(
         Nodes(mixing[None], jnp.zeros(1), block=0),
         (data, architecture, beta),
@@ -38,10 +44,10 @@ def by_constant(data: CompressedData, architecture: Architecture, beta: float) -
     )
 
 
-def by_quadrature(data: CompressedData, architecture: Architecture, beta: float) -> PosteriorResult:
+def by_quadrature(data: Data, architecture: Network, beta: float) -> PosteriorResult:
     """Return the posterior by the trapezoid rule in ``log q`` or in whitened coordinates."""
-    train = data.training_part
-    if architecture.n_outputs == 1:
+    train: Any = data.training_part
+    if scalar(data) and isinstance(architecture, Architecture):
         args = (half_widths(architecture), math.log(architecture.mean_mixing), train, beta)
         modes, whitening = _scalar_modes(architecture, train, beta, args)
         rule = trapezoid(_log_scale_density, modes, whitening, args=args, tol=1e-11)

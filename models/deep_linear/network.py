@@ -15,10 +15,9 @@ from numpyro import distributions as dist
 
 from inference.checks import one_of, positive
 
-from .arrays import checked_arrays
-from .compression import CompressedData
-from .conditional import log_evidence_given_mixing
-from .coordinates import MixingCoordinates, mixing_factor, mixing_matrix
+from .arrays import checked_arrays, scaled_inputs
+from .coordinates import MixingCoordinates, Network, mixing_factor, mixing_matrix
+from .given import Data, given_mixing
 from .theory import Architecture
 
 Likelihood = Literal["normal", "logistic", "student_t"]
@@ -49,13 +48,14 @@ def weights_model(
 
     Notes
     -----
-    Sites: ``w0 .. wL`` standard normal (non-centred) and ``y``. Deterministics: ``weights_l``,
-    the physical weights ``(N_{l+1}, N_l)``; ``mixing``, the matrix ``Q``; ``f``, ``(m, D)``.
+    Sites: ``w0 .. wL`` standard normal (non-centred), ``b0`` where there is a bias, and ``y``.
+    Deterministics: ``weights_l``, the physical weights ``(N_{l+1}, N_l)``; ``bias``; ``mixing``,
+    the matrix ``Q``; ``f``, ``(m, D)``.
     Single weights are defined up to rotations of the hidden layers only: monitor ``mixing`` and
     ``f``.
     """
     inputs, targets, tests = checked_arrays(x, y, architecture, x_test)
-    scale = _noise_scale(beta)
+    scale = noise_scale(beta)
     fan_in = (inputs.shape[1], *architecture.widths)
     fan_out = (*architecture.widths, architecture.n_outputs)
     weights = []
@@ -63,13 +63,17 @@ def weights_model(
         white = numpyro.sample(f"w{layer}", dist.Normal(0, 1).expand((rows, columns)).to_event(2))
         physical = white / math.sqrt(architecture.precisions[layer])
         weights.append(numpyro.deterministic(f"weights_{layer}", physical))
+    bias: jax.Array | float = 0.0
+    if architecture.bias_scale:
+        white = numpyro.sample("b0", dist.Normal(0, 1).expand((fan_out[0],)).to_event(1))
+        bias = numpyro.deterministic("bias", architecture.bias_scale * white)
     numpyro.deterministic("mixing", effective_mixing(weights))
-    output = _forward(weights, inputs)
-    numpyro.deterministic("f", output if tests is None else _forward(weights, tests))
+    output = _forward(weights, bias, inputs)
+    numpyro.deterministic("f", output if tests is None else _forward(weights, bias, tests))
     numpyro.sample("y", dist.Normal(output, scale).to_event(2), obs=targets)
 
 
-def collapsed_model(data: CompressedData, architecture: Architecture, beta: float) -> None:
+def collapsed_model(data: Data, architecture: Network, beta: float) -> None:
     """Sample the mixing matrix alone; weights and function values are integrated out exactly.
 
     Parameters
@@ -99,7 +103,7 @@ def collapsed_model(data: CompressedData, architecture: Architecture, beta: floa
         )
     coordinates = numpyro.sample("coordinates", MixingCoordinates(architecture))
     mixing = numpyro.deterministic("mixing", mixing_matrix(coordinates, architecture))
-    numpyro.factor("evidence", log_evidence_given_mixing(mixing, data.training_part, beta))
+    numpyro.factor("evidence", given_mixing(data).log_evidence(mixing, data.training_part, beta))
 
 
 def function_model(
@@ -159,9 +163,9 @@ def function_model(
     if beta is None:
         law = dist.Bernoulli(logits=output)
     elif likelihood == "normal":
-        law = dist.Normal(output, _noise_scale(beta))
+        law = dist.Normal(output, noise_scale(beta))
     else:
-        law = dist.StudentT(_STUDENT_DOF, output, _noise_scale(beta))
+        law = dist.StudentT(_STUDENT_DOF, output, noise_scale(beta))
     numpyro.sample("y", law.to_event(2), obs=targets)
 
 
@@ -206,25 +210,27 @@ def effective_mixing(weights: Sequence[ArrayLike]) -> jax.Array:
     return product @ jnp.swapaxes(product, -1, -2)
 
 
-def _forward(weights: Sequence[jax.Array], x: jax.Array) -> jax.Array:
-    h = x.T
-    for w in weights:
-        h = w @ h / math.sqrt(w.shape[1])
-    return h.T
+def _forward(weights: Sequence[jax.Array], bias: jax.Array | float, x: jax.Array) -> jax.Array:
+    """Return the outputs ``(n, D)``; ``bias (N_1,)`` is added after the first matrix."""
+    h = x @ weights[0].T / math.sqrt(x.shape[1]) + bias
+    for w in weights[1:]:
+        h = h @ w.T / math.sqrt(w.shape[1])
+    return h
 
 
 def _kernel_factor(
     inputs: jax.Array, tests: jax.Array | None, architecture: Architecture
 ) -> jax.Array:
     """Return ``B`` of least width, ``B B^T`` the kernel of training and test inputs."""
-    stacked = inputs if tests is None else jnp.concatenate([inputs, tests])
-    scaled = stacked / math.sqrt(architecture.precisions[0] * inputs.shape[1])
+    stacked = jnp.asarray(inputs if tests is None else jnp.concatenate([inputs, tests]))
+    scaled = scaled_inputs(stacked, architecture)
     if scaled.shape[0] >= scaled.shape[1]:
         return scaled
     left, singular, _ = jnp.linalg.svd(scaled, full_matrices=False)
     return left * singular
 
 
-def _noise_scale(beta: float) -> jax.Array:
+def noise_scale(beta: float) -> jax.Array:
+    """Return the standard deviation of the noise of precision ``beta``, which must be positive."""
     checked = beta if isinstance(beta, jax.core.Tracer) else positive("beta", beta)
     return 1 / jnp.sqrt(checked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,14 +19,9 @@ from inference.keys import check_key, split_named
 from inference.status import Status
 
 from .compression import CompressedData
-from .conditional import (
-    conditional_draw,
-    conditional_log_density,
-    conditional_moments,
-    regression_coefficients,
-    require_test_points,
-)
-from .coordinates import mixing_matrix
+from .conditional import require_test_points
+from .coordinates import Network, mixing_matrix
+from .given import Data, given_mixing
 from .theory import Architecture
 
 _KNOWN_TOLERANCE = 1e-10  # a smaller share of a test variance is rounding
@@ -41,7 +36,7 @@ class Nodes:
     Attributes
     ----------
     mixing
-        ``(n, D, D)``.
+        ``(n, m, m)``: ``m = D``, or ``D S_1`` (output, site) pairs of a convolutional network.
     log_weights
         ``(n,)``, normalised.
     block
@@ -88,7 +83,8 @@ class PosteriorResult:
     log_evidence_error
         Its standard error; 0 for quadrature, None for NUTS.
     mixing_mean, mixing_variance
-        Posterior mean and elementwise variance of ``Q``, ``(D, D)``.
+        Posterior mean and elementwise variance of ``Q``, ``(D, D)``; of a convolutional network
+        those of its local renormaliser, ``(D S_1, D S_1)``, site fastest.
     ess
         Effective sample size of the draws; None for quadrature.
     pareto_k
@@ -111,8 +107,8 @@ class PosteriorResult:
     status: Status
     method: str
     nodes: Nodes = field(repr=False)
-    data: CompressedData = field(repr=False)
-    architecture: Architecture = field(repr=False)
+    data: Data = field(repr=False)
+    architecture: Network = field(repr=False)
     beta: float
 
     def expectation(self, f: Callable[[jax.Array], Any]) -> tuple[jax.Array, jax.Array]:
@@ -152,9 +148,28 @@ class PosteriorResult:
             return self.nodes.mixing[chosen]
         coordinates, cell = self.nodes.lattice
         spread = _within_cells(keys["cell"], coordinates, self.nodes.log_weights, cell, chosen)
-        if self.architecture.n_outputs == 1:
+        if isinstance(self.architecture, Architecture) and self.architecture.n_outputs == 1:
             return jnp.exp(spread)[..., None]
         return mixing_matrix(spread, self.architecture)
+
+    def at(self, data: Data) -> PosteriorResult:
+        """Return the same posterior asked about other test points.
+
+        Parameters
+        ----------
+        data
+            The same training data with other test points (`with_test_inputs`).
+
+        Raises
+        ------
+        ValueError
+            If the training data are others.
+        """
+        mine, theirs = (jax.tree_util.tree_leaves(part.training_part) for part in (self.data, data))
+        same = type(data) is type(self.data) and len(mine) == len(theirs)
+        if not (same and all(map(np.array_equal, mine, theirs))):
+            raise ValueError("data: expected the training data of this posterior, got others")
+        return replace(self, data=data)
 
     def predict(self) -> Predictive:
         """Return the posterior predictive at the test inputs given to `compress`.
@@ -164,14 +179,13 @@ class PosteriorResult:
         ValueError
             If the data hold no test inputs.
         """
-        require_test_points(self.data)
         mean, error, covariance = _predictive_moments(self.nodes, self.data, self.beta)
         return Predictive(mean, error, covariance, self)
 
 
 def summarise(
     nodes: Nodes,
-    asked: tuple[CompressedData, Architecture, float],
+    asked: tuple[Data, Network, float],
     *,
     method: str,
     status: Status,
@@ -241,7 +255,7 @@ class Predictive:
         if values.shape != shape and not (shape[1] == 1 and values.shape == shape[:1]):
             raise ValueError(f"y: expected shape {shape}, got {values.shape}")
         given = self.posterior
-        if math.isinf(given.beta):
+        if math.isinf(given.beta) and isinstance(given.data, CompressedData):
             features, variance = require_test_points(given.data)
             explained = jnp.sum(features**2 / given.data.eigenvalues[:, None], axis=0)
             known = np.flatnonzero(variance - explained <= _KNOWN_TOLERANCE * variance)
@@ -266,17 +280,13 @@ class Predictive:
         keys = split_named(key, "mixing", "function")
         given = self.posterior
         mixing = given.sample_mixing(keys["mixing"], n)
-        draw = partial(_draw, data=given.data, beta=given.beta)
-        return jax.lax.map(
-            lambda pair: draw(*pair),
-            (jax.random.split(keys["function"], n), mixing),
-            batch_size=_GROUP,
-        )
+        return _draws(jax.random.split(keys["function"], n), mixing, given.data, given.beta)
 
 
 @jax.jit
-def _draw(key: jax.Array, mixing: jax.Array, data: CompressedData, beta: jax.Array) -> jax.Array:
-    return conditional_draw(key, mixing, data, beta)
+def _draws(keys: jax.Array, mixing: jax.Array, data: Data, beta: jax.Array) -> jax.Array:
+    draw = given_mixing(data).draw
+    return jax.lax.map(lambda pair: draw(*pair, data, beta), (keys, mixing), batch_size=_GROUP)
 
 
 @jax.jit
@@ -310,20 +320,20 @@ def _groups(nodes: Nodes) -> tuple[jax.Array, jax.Array]:
 
 @jax.jit
 def _predictive_moments(
-    nodes: Nodes, data: CompressedData, beta: jax.Array
+    nodes: Nodes, data: Data, beta: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Mean, its error, and total covariance ``E cov + Cov mean``, in two passes over the nodes."""
-    features, _ = require_test_points(data)
     groups = _groups(nodes)
-    moments = jax.vmap(partial(conditional_moments, data=data, beta=beta))
-    coefficients = jax.vmap(partial(regression_coefficients, data=data, beta=beta))
+    given = given_mixing(data)
+    moments = jax.vmap(partial(given.moments, data=data, beta=beta))
+    coefficients = jax.vmap(partial(given.coefficients, data=data, beta=beta))
 
     def first(total: jax.Array, group: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         mixing, log_weights = group
         return total + jnp.tensordot(jnp.exp(log_weights), coefficients(mixing), axes=1), None
 
-    start = jnp.zeros((data.n_outputs, data.rank), features.dtype)
-    mean = features.T @ jax.lax.scan(first, start, groups)[0].T
+    start = jnp.zeros_like(coefficients(nodes.mixing[:1])[0])
+    mean = given.mean(jax.lax.scan(first, start, groups)[0], data)
 
     def second(
         totals: tuple[jax.Array, jax.Array], group: tuple[jax.Array, jax.Array]
@@ -343,10 +353,9 @@ def _predictive_moments(
 
 
 @jax.jit
-def _predictive_log_prob(
-    y: jax.Array, nodes: Nodes, data: CompressedData, beta: jax.Array
-) -> jax.Array:
-    densities = jax.vmap(partial(conditional_log_density, y, data=data, beta=beta))
+def _predictive_log_prob(y: jax.Array, nodes: Nodes, data: Data, beta: jax.Array) -> jax.Array:
+    given = given_mixing(data)
+    densities = jax.vmap(partial(given.log_density, y, data=data, beta=beta))
 
     def add(total: jax.Array, group: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         mixing, log_weights = group

@@ -12,9 +12,9 @@ from numpyro.infer import MCMC, NUTS
 from inference.interop import diagnostics
 from inference.status import Status
 
-from .compression import CompressedData
+from .coordinates import Network
+from .given import Data
 from .network import collapsed_model
-from .theory import Architecture
 
 _NUM_CHAINS, _NUM_WARMUP, _NUM_SAMPLES = 4, 1000, 1000
 _BLOCK = 50  # draws a block of the error estimate: many autocorrelation times of this sampler
@@ -22,7 +22,7 @@ _MIN_ESS, _MAX_R_HAT = 400.0, 1.01
 
 
 class CollapsedRun(NamedTuple):
-    """Draws ``(n, D, D)`` in chain order, their block length, smallest ESS and verdict."""
+    """Draws ``(n, m, m)`` in chain order, their block length, smallest ESS and verdict."""
 
     mixing: jax.Array
     block: int
@@ -31,8 +31,8 @@ class CollapsedRun(NamedTuple):
 
 
 def run_collapsed(
-    data: CompressedData,
-    architecture: Architecture,
+    data: Data,
+    architecture: Network,
     beta: float,
     *,
     key: jax.Array,
@@ -64,7 +64,7 @@ def run_collapsed(
     )
     mcmc.run(key, data, architecture, beta)
     draws = mcmc.get_samples(group_by_chain=True)["mixing"]
-    size = architecture.n_outputs
+    size = draws.shape[-1]
     lower = np.tril_indices(size)
     found = diagnostics(np.asarray(draws)[..., lower[0], lower[1]])
     ess, r_hat = float(np.min(found.ess)), float(np.max(found.r_hat))

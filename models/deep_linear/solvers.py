@@ -31,9 +31,9 @@ from inference.status import OnFailure, Status, check_on_failure, report_status
 from inference.tempering import tempered_smc
 
 from .compression import CompressedData
-from .conditional import log_evidence_given_mixing
-from .coordinates import MixingCoordinates, layout, mixing_matrix
-from .exact import by_constant, by_quadrature
+from .coordinates import MixingCoordinates, Network, layout, mixing_matrix
+from .exact import by_constant, by_quadrature, scalar
+from .given import Data, given_mixing
 from .joint import joint, joint_modes
 from .predictive import Nodes, PosteriorResult, summarise
 from .sampling import run_collapsed
@@ -43,17 +43,20 @@ Method = Literal["auto", "quadrature", "laplace", "smc", "nuts", "prior"]
 METHODS = ("auto", "quadrature", "laplace", "smc", "nuts", "prior")
 
 _MAX_LATTICE_DIMENSION = 3
+_MAX_LATTICE_VALUES = 32  # training values up to which one node of a convolution costs little
 _MAX_LAPLACE_DIMENSION = 45  # beyond it a fixed proposal keeps too few effective draws
 _TARGET_TOLERANCE = 1e-10  # singular values of the targets below this share are rounding
 _N_DRAWS = 20_000
+_WIDE = 10**9  # no width of an infinite network is in the way of anything
+_BATCH = 256  # evidences computed at a time: bounds memory
 _N_ISLANDS, _N_PARTICLES = 16, 128
 
-Asked = tuple[CompressedData, Architecture, float]
+Asked = tuple[Data, Network, float]
 
 
 def posterior(
-    data: CompressedData,
-    architecture: Architecture,
+    data: Data,
+    architecture: Network,
     beta: float,
     *,
     method: Method = "auto",
@@ -67,7 +70,8 @@ def posterior(
     Parameters
     ----------
     data
-        From `compress` or `compress_kernel`; with test inputs for predictions.
+        From `compress` or `compress_kernel`; with test inputs for predictions. (Convolutional
+        networks come through `conv_posterior`.)
     architecture
         The network.
     beta
@@ -137,9 +141,7 @@ def posterior(
     return result
 
 
-def infinite_width(
-    data: CompressedData, architecture: Architecture, beta: float
-) -> PosteriorResult:
+def infinite_width(data: Data, architecture: Network, beta: float) -> PosteriorResult:
     """Return the posterior of the same network with all hidden widths infinite: ``Q`` at its mean.
 
     Parameters
@@ -150,16 +152,21 @@ def infinite_width(
     Returns
     -------
     PosteriorResult
-        One node, ``Q = I / (lambda_1 ... lambda_L)``: the neural-network Gaussian process.
+        One node, the prior mean of ``Q``: the neural-network Gaussian process.
     """
     require_x64("infinite_width")
-    beta = _checked_beta(beta, data, Architecture((), architecture.n_outputs))
+    limit = architecture.widened(_WIDE) if architecture.widths else architecture
+    beta = _checked_beta(beta, data, limit)
     return by_constant(data, architecture, beta)
 
 
-def _checked_beta(beta: float, data: CompressedData, architecture: Architecture) -> float:
+def _checked_beta(beta: float, data: Data, architecture: Network) -> float:
     beta = positive("beta", beta, allow_inf=True)
     if math.isinf(beta):
+        if not (isinstance(data, CompressedData) and isinstance(architecture, Architecture)):
+            raise ValueError(
+                "beta: expected a finite precision for a convolutional network, got inf"
+            )
         if data.rank < data.n_samples:
             raise ValueError(
                 f"beta: infinite precision needs a kernel of full rank, got rank {data.rank} for "
@@ -185,8 +192,8 @@ def _checked_beta(beta: float, data: CompressedData, architecture: Architecture)
 
 
 def _solve(
-    data: CompressedData,
-    architecture: Architecture,
+    data: Data,
+    architecture: Network,
     beta: float,
     method: Method,
     key: jax.Array,
@@ -194,7 +201,7 @@ def _solve(
     progress: bool | None,
 ) -> PosteriorResult:
     dimension = layout(architecture).size
-    by_lattice = architecture.n_outputs == 1 or dimension <= _MAX_LATTICE_DIMENSION
+    by_lattice = scalar(data) or dimension <= _MAX_LATTICE_DIMENSION
     if method == "quadrature" and not by_lattice:
         raise ValueError(
             f"method: quadrature needs one output or at most {_MAX_LATTICE_DIMENSION} coordinates, "
@@ -211,7 +218,7 @@ def _solve(
     }
     if method != "auto":
         return routes[method]()
-    order = ["quadrature"] if by_lattice else []
+    order = ["quadrature"] if by_lattice and _cheap_to_integrate(data, dimension) else []
     order += ["laplace"] if dimension <= _MAX_LAPLACE_DIMENSION else []
     order += ["smc"]
     for name in order:
@@ -219,6 +226,13 @@ def _solve(
         if result.status is Status.CONVERGED:
             break
     return result
+
+
+def _cheap_to_integrate(data: Data, dimension: int) -> bool:
+    """Whether the hundred thousand nodes of three dimensions are worth their factorisations."""
+    if isinstance(data, CompressedData) or dimension < _MAX_LATTICE_DIMENSION:
+        return True
+    return data.n_samples * data.n_outputs <= _MAX_LATTICE_VALUES
 
 
 def _by_laplace(asked: Asked, key: jax.Array, n_draws: int) -> PosteriorResult:
@@ -237,8 +251,10 @@ def _by_laplace(asked: Asked, key: jax.Array, n_draws: int) -> PosteriorResult:
 def _by_prior(asked: Asked, key: jax.Array, n_draws: int) -> PosteriorResult:
     data, architecture, beta = asked
     draws = MixingCoordinates(architecture).sample(key, (n_draws,))
-    evidence = jax.vmap(log_evidence_given_mixing, in_axes=(0, None, None))
-    log_ratios = evidence(mixing_matrix(draws, architecture), data.training_part, beta)
+    train, evidence = data.training_part, given_mixing(data).log_evidence
+    log_ratios = jax.lax.map(
+        lambda x: evidence(mixing_matrix(x, architecture), train, beta), draws, batch_size=_BATCH
+    )
     return _from_weighted(weigh(draws, log_ratios), asked, "prior")
 
 

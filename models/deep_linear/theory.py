@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import digamma, gammaln, polygamma
 
-from inference.checks import positive, positive_int
+from inference.checks import Floats, positive, positive_int
 from inference.precision import require_x64
 
 
@@ -25,7 +25,7 @@ class Architecture:
     """A fully connected deep linear network with independent Gaussian weights.
 
     ``h_0 = x``, ``h_{l+1} = W_l h_l / sqrt(N_l)``, ``f(x) = h_{L+1}``; ``W_l`` has shape
-    ``(N_{l+1}, N_l)`` and entries ``N(0, 1 / lambda_l)``.
+    ``(N_{l+1}, N_l)`` and entries ``N(0, 1 / lambda_l)``; ``h_1`` may carry a bias.
 
     Parameters
     ----------
@@ -35,11 +35,15 @@ class Architecture:
         Number of outputs ``D``.
     precisions
         Weight precisions ``(lambda_0, ..., lambda_L)``; one number sets all of them.
+    bias_scale
+        Prior standard deviation ``sigma_0 >= 0`` of biases after the first weight matrix, which
+        add ``sigma_0^2`` to every entry of the kernel; one layer later they would not factorise.
 
     Raises
     ------
     TypeError, ValueError
-        If a width is not a positive integer, or there are not ``L + 1`` positive precisions.
+        If a width is not a positive integer, there are not ``L + 1`` positive precisions, or
+        ``bias_scale`` is not one finite number of at least 0.
 
     Examples
     --------
@@ -50,6 +54,7 @@ class Architecture:
     widths: tuple[int, ...]
     n_outputs: int = 1
     precisions: Any = 1.0
+    bias_scale: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.widths, Iterable):
@@ -57,25 +62,25 @@ class Architecture:
                 f"widths: expected a tuple of integers, got {self.widths!r}; one layer is (n,)"
             )
         widths = tuple(positive_int(f"widths[{i}]", n) for i, n in enumerate(self.widths))
-        n_layers = len(widths) + 1
-        given = self.precisions
-        # an array without axes is iterable to Python, but one number
-        several = isinstance(given, Iterable) and getattr(given, "ndim", 1) > 0
-        values = list(given) if several else [given] * n_layers
-        if len(values) != n_layers:
-            raise ValueError(
-                f"precisions: expected one number or {n_layers} (lambda_0..lambda_{n_layers - 1} "
-                f"for {len(widths)} hidden layers), got {len(values)}"
-            )
-        precisions = tuple(positive(f"precisions[{i}]", v) for i, v in enumerate(values))
+        precisions = checked_precisions(self.precisions, len(widths))
         object.__setattr__(self, "widths", widths)
         object.__setattr__(self, "n_outputs", positive_int("n_outputs", self.n_outputs))
         object.__setattr__(self, "precisions", precisions)
+        object.__setattr__(self, "bias_scale", _checked_bias_scale(self.bias_scale))
 
     @property
     def mean_mixing(self) -> float:
         """``E Q = I / (lambda_1 ... lambda_L)``: the factor of the identity."""
         return 1.0 / math.prod(self.precisions[1:])
+
+    @property
+    def mean_matrix(self) -> Floats:
+        """``E Q``, ``(D, D)``: the mixing matrix of infinitely wide layers."""
+        return self.mean_mixing * np.eye(self.n_outputs)
+
+    def widened(self, factor: int) -> Architecture:
+        """Return the same network with every hidden layer ``factor`` times as wide."""
+        return replace(self, widths=tuple(factor * width for width in self.widths))
 
     @property
     def wisharts(self) -> tuple[tuple[int, int], ...]:
@@ -91,7 +96,7 @@ class Architecture:
         return tuple(shapes)
 
     def assemble(self, factors: Sequence[jax.Array]) -> jax.Array:
-        """Return ``A``, ``Q = A A^T``, ``(..., D, k)``, from a unit-mean factor of every Wishart."""
+        """Return ``A``, ``(..., D, k)``, ``Q = A A^T``, from a unit-mean factor of each Wishart."""
         if not factors:
             return jnp.eye(self.n_outputs)
         product = factors[0]
@@ -119,6 +124,34 @@ class Architecture:
         for width in self.widths:
             u, v = u + 2 * v / width, v + (u + v) / width
         return u * self.mean_mixing**2, v * self.mean_mixing**2
+
+
+def checked_precisions(given: Any, n_hidden: int) -> tuple[float, ...]:
+    """Return ``n_hidden + 1`` weight precisions; one number sets all of them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is another number of them, or one is not positive.
+    """
+    # an array without axes is iterable to Python, but one number
+    several = isinstance(given, Iterable) and getattr(given, "ndim", 1) > 0
+    values = list(given) if several else [given] * (n_hidden + 1)
+    if len(values) != n_hidden + 1:
+        raise ValueError(
+            f"precisions: expected one number or {n_hidden + 1} (lambda_0..lambda_{n_hidden} "
+            f"for {n_hidden} hidden layers), got {len(values)}"
+        )
+    return tuple(positive(f"precisions[{i}]", v) for i, v in enumerate(values))
+
+
+def _checked_bias_scale(value: Any) -> float:
+    if np.ndim(value):
+        raise ValueError(
+            f"bias_scale: expected one number, the sigma_0 of the first layer, got {value!r}; "
+            "biases of later layers break the form Q (x) K and are not supported"
+        )
+    return 0.0 if value == 0 else positive("bias_scale", value)
 
 
 def log_mixing_density(architecture: Architecture, log_q: jax.Array) -> jax.Array:
