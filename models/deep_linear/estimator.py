@@ -150,8 +150,8 @@ def _finite(name: str, array: Floats) -> Floats:
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         kind = "NaN" if np.isnan(array[where]) else "infinity"
         raise ValueError(
-            f"{name}: Input {name} contains {kind}, first at index {where}; drop or impute missing "
-            "values first"
+            f"{name}: expected finite numbers. Input {name} contains {kind}, first at {where}; "
+            "drop or impute missing values first"
         )
     return array
 

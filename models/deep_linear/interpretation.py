@@ -89,8 +89,8 @@ def mixing_spectrum(result: PosteriorResult, *, prob: float = 0.9) -> MixingSpec
     A priori ``Q`` has no preferred direction and correlations of mean zero; given the data
     it aligns with the targets (arXiv 2406.03260). Eigenvectors of each ``Q`` are put in the order
     of its own eigenvalues, and given the sign that agrees with the posterior mean's. Quantiles are
-    those of the weighted nodes: for quadrature they are resolved to the spacing of the lattice,
-    half of that in rank at most.
+    those of the weighted nodes; quadrature resolves them to about a hundredth of their spread.
+    For a convolutional network ``D`` counts the rows of its matrix, outputs times sites.
 
     Examples
     --------

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from inference.checks import Floats, one_of, positive
 
-from .compression import CompressedData, compress, with_test_inputs
+from .compression import CompressedData, with_test_inputs
 from .estimator import (
     Estimator,
     check_names,
@@ -23,10 +23,9 @@ from .estimator import (
     not_fitted,
     target_table,
 )
-from .predictive import PosteriorResult, Predictive
+from .predictive import Predictive
 from .selection import select
-from .selection_result import Selection
-from .solvers import Method, posterior
+from .solvers import Method
 from .theory import Architecture
 
 # noise precisions that are tried, in units of the scaled targets: four a decade
@@ -58,7 +57,7 @@ class DeepLinearRegressor(Estimator):
         Scale every input and every output to unit standard deviation (population). Otherwise they
         are only centred, and ``precisions`` and ``beta`` are in their units.
     method
-        As in `posterior`, but not ``"nuts"``, which has no evidence.
+        As in `select`.
     random_state
         Seed of the sampling methods: an integer, None (from NumPy's global state), or a
         ``numpy.random.RandomState``.
@@ -180,31 +179,24 @@ class DeepLinearRegressor(Estimator):
             for widths in _candidates(self.widths, y.shape[1])
         ]
         key = key_from(self.random_state)
-        found: PosteriorResult | None = None
-        self.selection_: Selection | None = None
-        if self.beta is None or len(candidates) > 1:
+        if self.beta is None:
             closed = y.shape[1] == 1 or not any(a.widths for a in candidates)
-            unit = float(np.mean(y**2))  # beta is in units of the targets; without scaling, theirs
-            grid = (_BETAS if closed else _FEW_BETAS) / unit
-            betas = grid if self.beta is None else positive("beta", self.beta)
-            self.selection_ = select(
-                x, y, candidates, betas, method=self.method, key=key, progress=False
-            )
-            best = self.selection_.best
-            candidates, beta, found = [best.architecture], best.beta, best.posterior
-            if self.beta is None:
-                beta, found = self._refined(x, y, best.architecture, beta, key), None
+            # without scaling, in units of the targets as they are
+            betas = (_BETAS if closed else _FEW_BETAS) / np.mean(y**2)
         else:
-            beta = positive("beta", self.beta, allow_inf=True)
-        if found is None:
-            data = compress(x, y, candidates[0])
-            found = posterior(
-                data, candidates[0], beta, method=self.method, key=key, progress=False
-            )
+            betas = np.array([positive("beta", self.beta, allow_inf=True)])
+        chosen = select(x, y, candidates, betas, method=self.method, key=key, progress=False)
+        best = chosen.best
+        if self.beta is None:
+            beta = self._refined(x, y, best.architecture, best.beta, key)
+            best = select(
+                x, y, [best.architecture], beta, method=self.method, key=key, progress=False
+            ).best
+        self.selection_ = chosen if chosen.log_evidence.size > 1 else None
+        self.architecture_, self.beta_, found = best
         self.posterior_ = found
-        self.architecture_, self.beta_ = candidates[0], float(beta)
         self.log_evidence_ = found.log_evidence
-        self.noise_std_ = self._y_scale / math.sqrt(beta)
+        self.noise_std_ = self._y_scale / math.sqrt(self.beta_)
 
     def _refined(
         self, x: Floats, y: Floats, architecture: Architecture, beta: float, key: jax.Array

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import jax
 import numpy as np
@@ -139,7 +140,7 @@ def select(
         data[kernel_of(chosen)],
         chosen,
         beta,
-        method=method,
+        method=cast("Method", str(methods[top])),  # the one that found the evidence
         key=key,
         on_failure=on_failure,
         progress=progress,
