@@ -29,6 +29,7 @@ _DOF = 8.0  # Student-t degrees of freedom: tails heavier than any log-concave t
 _PRECISION_FLOOR = 0.2  # smallest Hessian eigenvalue, in coordinates of unit prior scale
 _NEGLIGIBLE = 30.0  # modes this many nats below the best carry no mass
 _BATCH = 256  # draws whose densities are computed at a time: bounds memory
+_HESSIAN_ROWS = 32  # rows of a Hessian computed at a time: bounds memory, too
 _SAME_MODE = 0.1  # whitened distance within which two optima are one
 
 
@@ -166,7 +167,12 @@ def _value_and_gradient(
 def _hessian(
     log_density: Callable[..., jax.Array], x: jax.Array, args: tuple[Any, ...]
 ) -> jax.Array:
-    return jax.hessian(log_density)(x, *args)
+    slope = jax.grad(log_density)
+
+    def row(direction: jax.Array) -> jax.Array:
+        return jax.jvp(lambda at: slope(at, *args), (x,), (direction,))[1]
+
+    return jax.lax.map(row, jnp.eye(x.size, dtype=x.dtype), batch_size=_HESSIAN_ROWS)
 
 
 def laplace_mixture(modes: Modes) -> StudentMixture:

@@ -62,7 +62,7 @@ _FULLY_CONNECTED = GivenMixing(
 )
 _CONVOLUTIONAL = GivenMixing(
     conv_conditional.log_evidence,
-    conv_conditional.log_evidence,
+    conv_conditional.log_evidence_smooth,
     conv_conditional.misfit,
     conv_conditional.mean,
     conv_conditional.as_mean,

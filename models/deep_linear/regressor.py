@@ -71,7 +71,7 @@ class DeepLinearRegressor(Estimator):
     log_evidence_
         Log marginal likelihood of the centred (and scaled) targets, nats.
     selection_
-        The `Selection` that chose; None if nothing was left to choose.
+        The `Selection` that chose, before the noise level was refined.
     noise_std_
         Standard deviation of the noise in the units of y, one an output, ``(D,)``.
     n_features_in_
@@ -192,7 +192,7 @@ class DeepLinearRegressor(Estimator):
             best = select(
                 x, y, [best.architecture], beta, method=self.method, key=key, progress=False
             ).best
-        self.selection_ = chosen if chosen.log_evidence.size > 1 else None
+        self.selection_ = chosen
         self.architecture_, self.beta_, found = best
         self.posterior_ = found
         self.log_evidence_ = found.log_evidence
