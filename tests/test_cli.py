@@ -14,10 +14,11 @@ import pytest
 
 from inference.status import ConvergenceError, Status
 from models import cli
-from models.commands import _session, deep_linear
+from models.commands import _deep_linear_fit, _session, _tables, deep_linear
 
 ROOT = Path(__file__).parent.parent
 EVIDENCE = ("deep-linear", "evidence")
+FIT = ("deep-linear", "fit")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,12 @@ def evidence(capsys, path, *options):
     return run(capsys, *EVIDENCE, path, *usual, *options)
 
 
+def fit(capsys, path, *options):
+    """Run the verb on cheap terms; later options replace these."""
+    usual = ("--targets", "a,b", "--widths", "none", "--beta", "4")
+    return run(capsys, *FIT, path, *usual, *options)
+
+
 def command_line(*arguments, **environment):
     return subprocess.run(
         [sys.executable, *arguments],
@@ -68,10 +75,11 @@ def test_help_is_fast_and_names_the_systems():
     assert min(times) < 0.2
 
 
-def test_help_loads_no_numerics():
+@pytest.mark.parametrize("verb", ["evidence", "fit"])
+def test_help_loads_no_numerics(verb):
     code = (
         "import sys\nfrom models.cli import main\n"
-        "try: main(['deep-linear', 'evidence', '--help'])\nexcept SystemExit: pass\n"
+        f"try: main(['deep-linear', '{verb}', '--help'])\nexcept SystemExit: pass\n"
         "print({'jax', 'numpy', 'inference'} & set(sys.modules))"
     )
     result = command_line("-c", code)
@@ -264,6 +272,162 @@ def test_an_answer_that_cannot_be_trusted_is_printed_and_exits_with_1(capsys, mo
     report = json.loads(out)
     assert report["status"] == "UNRELIABLE_WEIGHTS"
     assert report["log_evidence"] == "nan"  # strict JSON has no NaN
+
+
+# --- fit -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def new(tmp_path_factory):
+    """Tables to predict: inputs in another order, with and without the targets."""
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(25, 2))
+    y = x @ np.array([[1.0, -0.5], [0.3, 2.0]]) + 0.1 * rng.normal(size=(25, 2))
+    folder = tmp_path_factory.mktemp("new")
+    save = {"delimiter": ",", "comments": "", "fmt": "%.17g"}
+    np.savetxt(folder / "alone.csv", x[:, ::-1], header="v,u", **save)
+    everything = np.column_stack([x[:, 1], y, x[:, 0], np.arange(25)])
+    np.savetxt(folder / "judged.csv", everything, header="v,a,b,u,extra", **save)
+    return folder, x, y
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ({"widths": (), "beta": 4.0}, ()),
+        (
+            {"widths": (), "beta": 4.0, "standardize": False, "precisions": 2.0},
+            ("--no-standardize", "--precisions", "2"),
+        ),
+    ],
+    ids=["standardized", "only centred"],
+)
+def test_a_fit_is_that_of_the_regressor(capsys, table, new, tmp_path, arguments, options):
+    from models.deep_linear.regressor import DeepLinearRegressor
+
+    path, x, y = table
+    folder, x_new, y_new = new
+    out = tmp_path / "out"
+    more = ("--predict", folder / "judged.csv", "--out", out, "--json")
+    code, printed, err = fit(capsys, path, *options, *more)
+    assert (code, err) == (0, [])
+    report = json.loads(printed)
+    assert json.loads((out / "fit.json").read_text()) == report
+    assert report["schema_version"] == 1
+    model = DeepLinearRegressor(**arguments).fit(x, y)
+    mean, std = model.predict(x_new, return_std=True)
+    assert report["inputs"] == ["u", "v"]
+    assert report["log_evidence"] == pytest.approx(model.log_evidence_, rel=1e-10)
+    assert report["status"] == "CONVERGED"
+    np.testing.assert_allclose(report["noise_std"], model.noise_std_, rtol=1e-10)
+    for place, name in enumerate("ab"):
+        np.testing.assert_allclose(report["predictions"][name], mean[:, place], rtol=1e-8)
+        np.testing.assert_allclose(report["predictions"][f"{name}_std"], std[:, place], rtol=1e-8)
+        rmse = np.sqrt(np.mean((mean - y_new)[:, place] ** 2))
+        assert report["held_out"]["rmse"][name] == pytest.approx(rmse, rel=1e-8)
+    density = model.log_prob(x_new, y_new).mean()
+    assert report["held_out"]["log_density"] == pytest.approx(density, rel=1e-8)
+    written = np.genfromtxt(out / "predictions.csv", delimiter=",", names=True)
+    assert written.dtype.names == ("a", "a_std", "b", "b_std")
+    np.testing.assert_array_equal(written["a_std"], report["predictions"]["a_std"])
+    assert (out / "predictions.png").read_bytes().startswith(b"\x89PNG")
+    assert len((out / "architectures.csv").read_text().splitlines()) == 2
+
+
+def test_a_choice_by_evidence_leaves_its_table_and_picture(capsys, table, tmp_path):
+    options = ("--select", "--targets", "a", "--out", tmp_path)
+    code, out, err = run(capsys, *FIT, table[0], *options)
+    assert (code, err) == (0, [])
+    lines = dict(line.split("  ", 1) for line in out.splitlines())
+    report = json.loads((tmp_path / "fit.json").read_text())
+    assert report["selected"] is True
+    assert ",".join(map(str, report["widths"])) == lines["widths"].strip().replace("none", "")
+    rows = (tmp_path / "architectures.csv").read_text().splitlines()
+    assert rows[0].startswith("widths,precisions,bias_scale,beta,log_evidence,")
+    assert len(rows) == report["n_compared"] + 1 > 100
+    assert rows[1].split(",")[0] == " ".join(map(str, report["widths"]))
+    assert (tmp_path / "evidence.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_predictions_without_targets_are_not_judged(capsys, table, new):
+    code, out, err = fit(capsys, table[0], "--predict", new[0] / "alone.csv")
+    assert (code, err) == (0, [])
+    assert "NEW" not in out
+    assert "... 5 more" in out
+    assert "a_std" in out
+    code, judged, _ = fit(capsys, table[0], "--predict", new[0] / "judged.csv")
+    assert "RMSE on NEW" in judged
+    assert judged.splitlines()[-3:] == out.splitlines()[-3:]  # the same rows, the same numbers
+
+
+def test_without_matplotlib_there_is_no_picture(capsys, monkeypatch, table, new, tmp_path):
+    monkeypatch.setattr(_deep_linear_fit.importlib.util, "find_spec", lambda name: None)
+    options = ("--predict", new[0] / "alone.csv", "--out", tmp_path, "--quiet")
+    assert fit(capsys, table[0], *options) == (0, "", [])
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"architectures.csv", "fit.json", "predictions.csv"}
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--select",), ("--select", "not allowed", "--widths")),
+        (("--beta", "0"), ("beta", "positive", "0")),
+        (("--targets", "a,c"), ("'c'", "'u'")),
+        (("--out", "no/such/folder"), ("no/such/folder",)),
+        (("--predict", "none.csv"), ("none.csv", "No such file")),
+    ],
+    ids=" ".join,
+)
+def test_a_bad_fit_is_one_line(capsys, table, options, parts):
+    code, out, err = fit(capsys, table[0], *options)
+    assert (code, out, len(err)) == (2, "", 1), err
+    for part in parts:
+        assert part in err[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("u,w\n1,2\n", (":1: ", "'v' missing", "'u', 'w'")),
+        ("u,v\n1,2\n3,x\n", (":3: ", "'v'", "'x'")),
+        ("", (":1: ", "header")),
+    ],
+)
+def test_a_malformed_new_table_is_named_with_file_and_line(capsys, table, tmp_path, text, parts):
+    path = tmp_path / "new.csv"
+    path.write_text(text)
+    code, out, err = fit(capsys, table[0], "--predict", path)
+    assert (code, out, len(err)) == (2, "", 1), err
+    assert err[0].startswith(f"cavity: {path}:")
+    for part in parts:
+        assert part in err[0]
+
+
+def test_a_constant_target_is_named(capsys, tmp_path):
+    path = tmp_path / "constant.csv"
+    path.write_text("a,b,u\n1,2,0.1\n1,5,0.4\n1,9,0.2\n")
+    code, _, err = fit(capsys, path)
+    assert code == 2
+    assert "column 'a'" in err[0]
+
+
+def test_tables_of_the_commands(tmp_path):
+    path = tmp_path / "columns.csv"
+    _tables.write_columns(path, {"a": [1.0, 0.1], "b": [2, 3]})
+    assert path.read_text() == "a,b\n1.0,2.0\n0.1,3.0\n"
+    found, targets = _tables.new_inputs(path, ("b",), ("a",))
+    assert (found.tolist(), targets.tolist()) == ([[2.0], [3.0]], [[1.0], [0.1]])
+    assert _tables.new_inputs(path, ("b",), ("c",))[1] is None
+    names, x, y = _tables.inputs_and_targets(path, ("a",))
+    assert (names, x.tolist(), y.tolist()) == (("b",), [[2.0], [3.0]], [[1.0], [0.1]])
+    assert _tables.plain({"x": (1, float("inf"))}) == {"x": [1, "inf"]}
+    assert _tables.widths("none") == ()
+    assert _tables.names("a, b") == ("a", "b")
+    assert _tables.precisions("1,2") == (1.0, 2.0)
+
+
+# --- as a user runs it -----------------------------------------------------------------------
 
 
 def test_the_command_works_alone_and_keeps_what_it_compiled(table, tmp_path):

@@ -134,7 +134,7 @@ def test_it_is_the_posterior_of_the_centred_data(standardize):
     np.testing.assert_allclose(model.log_prob(X_TEST, Y_TEST), density, rtol=1e-9)
     assert model.architecture_ == network
     assert model.beta_ == 0.7
-    assert model.selection_ is None
+    assert model.selection_.probabilities.tolist() == [[1.0]]
     np.testing.assert_allclose(model.noise_std_, shrink_y / np.sqrt(0.7))
 
 

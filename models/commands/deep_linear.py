@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._deep_linear_fit import add_fit
+from ._tables import METHODS, inputs_and_targets, names, plain, precisions, widths
+
 if TYPE_CHECKING:
     from inference.checks import Floats
-
-METHODS = ("auto", "quadrature", "laplace", "smc", "prior")
 
 
 def add_verbs(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +29,10 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     evidence.set_defaults(handler=_evidence)
     add = evidence.add_argument
     add("train", metavar="TRAIN.csv", help="table with one header line, one example a row")
-    add("--targets", type=_names, required=True, metavar="A,B", help="columns to predict")
+    add("--targets", type=names, required=True, metavar="A,B", help="columns to predict")
     add(
         "--widths",
-        type=_widths,
+        type=widths,
         required=True,
         metavar="N1,N2",
         help="widths of the hidden layers; 'none' for linear regression",
@@ -45,7 +45,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--precisions",
-        type=_precisions,
+        type=precisions,
         default=1.0,
         metavar="L0,L1,..",
         help="weight precisions: one for all layers, or one a weight matrix (default 1)",
@@ -66,6 +66,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print one JSON object instead of the table")
     add("--out", type=Path, metavar="FILE", help="write the JSON object to a file, too")
     add("--quiet", action="store_true", help="print no table and no progress bar")
+    add_fit(verbs)
 
 
 def _evidence(arguments: argparse.Namespace) -> None:
@@ -78,15 +79,10 @@ def _evidence(arguments: argparse.Namespace) -> None:
     import jax
 
     from inference.status import raise_for_status
-    from inference.storage import read_table
     from models.deep_linear import Architecture, compress, posterior
 
-    table = read_table(arguments.train)
     targets = arguments.targets
-    inputs = tuple(name for name in table.columns if name not in targets)
-    x, y = table.select(inputs), table.select(targets)
-    if not inputs:
-        raise ValueError(f"{arguments.train}: every column is a target, no input is left")
+    inputs, x, y = inputs_and_targets(arguments.train, targets)
     if arguments.standardize:
         x, y = _standardized(x, inputs), _standardized(y, targets)
     architecture = Architecture(
@@ -105,7 +101,7 @@ def _evidence(arguments: argparse.Namespace) -> None:
         "schema_version": 1,
         "command": "deep-linear evidence",
         "train": str(arguments.train),
-        "n_rows": len(table.values),
+        "n_rows": len(x),
         "inputs": inputs,
         "targets": targets,
         "standardized": arguments.standardize,
@@ -121,7 +117,7 @@ def _evidence(arguments: argparse.Namespace) -> None:
         "pareto_k": result.pareto_k,
         "mixing_mean": result.mixing_mean,
     }
-    text = json.dumps(_plain(report), indent=2, allow_nan=False)
+    text = json.dumps(plain(report), indent=2, allow_nan=False)
     if arguments.out:
         arguments.out.write_text(text + "\n", encoding="utf-8")
     if arguments.json:
@@ -142,19 +138,6 @@ def _standardized(values: Floats, names: tuple[str, ...]) -> Floats:
     return (values - values.mean(axis=0)) / values.std(axis=0)
 
 
-def _plain(value: Any) -> Any:
-    """Return what strict JSON can hold; infinities and NaN become strings ``float`` can read."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
-
-
 def _table(report: dict[str, Any]) -> str:
     targets = report["targets"]
     lines = [
@@ -173,33 +156,3 @@ def _table(report: dict[str, Any]) -> str:
     ]
     head = "  " + " " * width + "".join(f"  {name:>{width}}" for name in targets)
     return "\n".join([*(f"{name:<20}{value}".rstrip() for name, value in lines), head, *rows])
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(
-            f"expected distinct names separated by commas, got {text!r}"
-        )
-    return names
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    if text.strip().lower() in ("", "none"):
-        return ()
-    try:
-        return tuple(int(width) for width in text.split(","))
-    except ValueError as fault:
-        raise argparse.ArgumentTypeError(
-            f"expected whole numbers separated by commas, or 'none'; got {text!r}"
-        ) from fault
-
-
-def _precisions(text: str) -> float | tuple[float, ...]:
-    try:
-        numbers = tuple(float(number) for number in text.split(","))
-    except ValueError as fault:
-        raise argparse.ArgumentTypeError(
-            f"expected numbers separated by commas, got {text!r}"
-        ) from fault
-    return numbers if len(numbers) > 1 else numbers[0]

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from typing import Any, Self
 
-import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -31,7 +30,8 @@ from .theory import Architecture
 # noise precisions that are tried, in units of the scaled targets: four a decade
 _BETAS = 10.0 ** np.arange(-2.0, 6.01, 0.25)
 _FEW_BETAS = 10.0 ** np.arange(-1.0, 4.01, 0.5)  # where each costs an importance sample
-_REFINEMENT = 10.0 ** np.linspace(-0.25, 0.25, 5)
+_DECADE = 10.0 ** np.linspace(-0.5, 0.5, 9)
+_DEVIATIONS = np.linspace(-3.0, 3.0, 9)
 
 
 class DeepLinearRegressor(Estimator):
@@ -52,7 +52,8 @@ class DeepLinearRegressor(Estimator):
         the usual choice.
     beta
         Noise precision in units of the scaled targets. None: of highest evidence, on a
-        logarithmic grid from 0.01 to 1e6 (several outputs: 0.1 to 1e4), then refined.
+        logarithmic grid from 0.01 to 1e6 (several outputs: 0.1 to 1e4), then on a finer one as
+        wide as its posterior, then between the points of that.
     standardize
         Scale every input and every output to unit standard deviation (population). Otherwise they
         are only centred, and ``precisions`` and ``beta`` are in their units.
@@ -71,7 +72,7 @@ class DeepLinearRegressor(Estimator):
     log_evidence_
         Log marginal likelihood of the centred (and scaled) targets, nats.
     selection_
-        The `Selection` that chose, before the noise level was refined.
+        The `Selection` that chose, on the finer grid of noise levels.
     noise_std_
         Standard deviation of the noise in the units of y, one an output, ``(D,)``.
     n_features_in_
@@ -185,13 +186,16 @@ class DeepLinearRegressor(Estimator):
             betas = (_BETAS if closed else _FEW_BETAS) / np.mean(y**2)
         else:
             betas = np.array([positive("beta", self.beta, allow_inf=True)])
-        chosen = select(x, y, candidates, betas, method=self.method, key=key, progress=False)
+        options: Any = {"method": self.method, "key": key, "progress": False}
+        chosen = select(x, y, candidates, betas, **options)
         best = chosen.best
         if self.beta is None:
-            beta = self._refined(x, y, best.architecture, best.beta, key)
-            best = select(
-                x, y, [best.architecture], beta, method=self.method, key=key, progress=False
-            ).best
+            beta = self._refined(x, y, best.architecture, best.beta * _DECADE, options)
+            spread = min(math.sqrt(2.0 / y.size), 0.5)  # of log beta, if the noise were observed
+            around = beta * np.exp(spread * _DEVIATIONS)
+            chosen = select(x, y, candidates, around, **options)
+            beta = self._refined(x, y, chosen.best.architecture, around, options)
+            best = select(x, y, [chosen.best.architecture], beta, **options).best
         self.selection_ = chosen
         self.architecture_, self.beta_, found = best
         self.posterior_ = found
@@ -199,19 +203,17 @@ class DeepLinearRegressor(Estimator):
         self.noise_std_ = self._y_scale / math.sqrt(self.beta_)
 
     def _refined(
-        self, x: Floats, y: Floats, architecture: Architecture, beta: float, key: jax.Array
+        self, x: Floats, y: Floats, architecture: Architecture, betas: Floats, options: Any
     ) -> float:
-        """Return the top of the parabola through the evidence around the best of the grid."""
-        near = select(
-            x, y, [architecture], beta * _REFINEMENT,
-            method=self.method, key=key, on_failure="ignore", progress=False,
-        )  # fmt: skip
-        steps, values = np.log(_REFINEMENT), near.log_evidence[0]
+        """Return the top of the parabola through the evidence at the best of some noise levels."""
+        near = select(x, y, [architecture], betas, on_failure="ignore", **options)
+        steps, values = np.log(betas), near.log_evidence[0]
         peak = int(np.argmax(np.where(near.status[0] == 0, values, -np.inf)))
         place = min(max(peak, 1), len(steps) - 2)
-        curve = np.polyfit(steps[place - 1 : place + 2], values[place - 1 : place + 2], 2)
-        top = -curve[1] / (2 * curve[0]) if curve[0] < 0 else steps[peak]
-        return float(beta * np.exp(np.clip(top, steps[0], steps[-1])))
+        three = slice(place - 1, place + 2)
+        curve = np.polyfit(steps[three] - steps[peak], values[three], 2)
+        top = -curve[1] / (2 * curve[0]) if curve[0] < 0 else 0.0
+        return float(np.exp(np.clip(steps[peak] + top, steps[0], steps[-1])))
 
     # --- prediction --------------------------------------------------------------------------
 

@@ -1,0 +1,277 @@
+"""``cavity deep-linear fit``: choose or take a network, fit a table, predict another one."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._tables import (
+    METHODS,
+    inputs_and_targets,
+    names,
+    new_inputs,
+    plain,
+    precisions,
+    widths,
+    write_columns,
+)
+
+if TYPE_CHECKING:
+    from inference.checks import Floats
+
+_SHOWN = 20  # rows of predictions that are printed; the file has all
+
+
+def add_fit(verbs: Any) -> None:
+    """Add the verb and its arguments to the subparsers of the system."""
+    fit = verbs.add_parser(
+        "fit",
+        help="fit a network, chosen by evidence if asked, and predict a second table",
+        description=(
+            "Fit a Bayesian deep linear network to a table of numbers. Every column that is not a "
+            "target is an input; all columns are shifted to mean 0 and scaled to standard "
+            "deviation 1, and predictions are in the units of the table."
+        ),
+    )
+    fit.set_defaults(handler=_fit)
+    add = fit.add_argument
+    add("train", metavar="TRAIN.csv", help="table with one header line, one example a row")
+    add("--targets", type=names, required=True, metavar="A,B", help="columns to predict")
+    network = fit.add_mutually_exclusive_group()
+    network.add_argument(
+        "--widths",
+        type=widths,
+        default=(10,),
+        metavar="N1,N2",
+        help="widths of the hidden layers; 'none' for linear regression (default 10)",
+    )
+    network.add_argument(
+        "--select", action="store_true", help="choose depth and widths by their evidence"
+    )
+    add(
+        "--beta",
+        type=float,
+        help="precision of the noise in units of the scaled targets (default: chosen by evidence)",
+    )
+    add(
+        "--precisions",
+        type=precisions,
+        default=1.0,
+        metavar="L0,L1,..",
+        help="weight precisions: one for all layers, or one a weight matrix (default 1)",
+    )
+    add("--no-standardize", action="store_true", help="only shift the columns, do not scale them")
+    add("--predict", metavar="NEW.csv", help="table to predict; with the targets, to judge by")
+    add(
+        "--method",
+        choices=METHODS,
+        default="auto",
+        help="how to integrate over Q (default: auto, by the number of dimensions)",
+    )
+    add("--seed", type=int, default=0, help="seed of the random methods (default 0)")
+    add("--json", action="store_true", help="print one JSON object instead of the tables")
+    add("--out", type=Path, metavar="DIR", help="folder for fit.json, the tables and a picture")
+    add("--quiet", action="store_true", help="print nothing")
+
+
+def _fit(arguments: argparse.Namespace) -> None:
+    if arguments.out:  # now, not after the long work
+        arguments.out.mkdir(exist_ok=True)
+
+    from ._session import start_jax
+
+    start_jax()
+    from inference.status import raise_for_status
+    from models.deep_linear.regressor import DeepLinearRegressor
+
+    targets = arguments.targets
+    inputs, x, y = inputs_and_targets(arguments.train, targets)
+    new = new_inputs(arguments.predict, inputs, targets) if arguments.predict else None
+    for name, column in zip(targets, y.T, strict=True):
+        if (column == column[0]).all():
+            raise ValueError(
+                f"{arguments.train}: column {name!r}: expected different numbers to learn from, "
+                f"got {column[0]:g} in every row"
+            )
+    model: Any = DeepLinearRegressor(
+        "select" if arguments.select else arguments.widths,
+        precisions=arguments.precisions,
+        beta=arguments.beta,
+        standardize=not arguments.no_standardize,
+        method=arguments.method,
+        random_state=arguments.seed,
+    ).fit(x, y)
+    report = _report(arguments, model, inputs, x, y)
+    predicted = None
+    if new is not None:
+        predicted = model.predict(new[0], return_std=True)
+        report["predictions"] = _predictions(targets, *predicted)
+        if new[1] is not None:
+            report["held_out"] = _held_out(model, targets, new[0], new[1], predicted[0])
+    text = json.dumps(plain(report), indent=2, allow_nan=False)
+    if arguments.out:
+        _write(arguments.out, text, report, model, new, predicted)
+    if arguments.json and not arguments.quiet:
+        print(text)
+    elif not arguments.quiet:
+        print(_table(report))
+    raise_for_status(model.posterior_.status, "deep-linear fit")
+
+
+def _report(
+    arguments: argparse.Namespace, model: Any, inputs: tuple[str, ...], x: Floats, y: Floats
+) -> dict[str, Any]:
+    from models.deep_linear.interpretation import mixing_spectrum
+
+    result = model.posterior_
+    spectrum = mixing_spectrum(result)
+    return {
+        "schema_version": 1,
+        "command": "deep-linear fit",
+        "train": str(arguments.train),
+        "n_rows": len(x),
+        "inputs": inputs,
+        "targets": arguments.targets,
+        "standardized": not arguments.no_standardize,
+        "selected": arguments.select,
+        "n_compared": int(model.selection_.log_evidence.size),
+        "widths": model.architecture_.widths,
+        "precisions": model.architecture_.precisions,
+        "beta": model.beta_,
+        "noise_std": model.noise_std_,
+        "seed": arguments.seed,
+        "method": result.method,
+        "status": result.status.name,
+        "log_evidence": result.log_evidence,
+        "log_evidence_error": result.log_evidence_error,
+        "r2": model.score(x, y),
+        "mixing_mean": result.mixing_mean,
+        "mixing_eigenvalues": spectrum.eigenvalues._asdict(),
+        "output_correlations": spectrum.correlations._asdict(),
+    }
+
+
+def _predictions(targets: tuple[str, ...], mean: Floats, std: Floats) -> dict[str, Any]:
+    """Return the columns of the table of predictions."""
+    columns: dict[str, Any] = {}
+    for place, name in enumerate(targets):
+        columns[name] = mean[:, place]
+        columns[f"{name}_std"] = std[:, place]
+    return columns
+
+
+def _held_out(
+    model: Any, targets: tuple[str, ...], x: Floats, y: Floats, mean: Floats
+) -> dict[str, Any]:
+    errors = ((mean - y) ** 2).mean(axis=0) ** 0.5
+    return {
+        "log_density": float(model.log_prob(x, y).mean()),
+        "rmse": {name: float(error) for name, error in zip(targets, errors, strict=True)},
+        "r2": model.score(x, y) if len(x) > 1 else None,
+    }
+
+
+def _write(
+    folder: Path,
+    text: str,
+    report: dict[str, Any],
+    model: Any,
+    new: tuple[Floats, Floats | None] | None,
+    predicted: tuple[Floats, Floats] | None,
+) -> None:
+    (folder / "fit.json").write_text(text + "\n", encoding="utf-8")
+    model.selection_.table().save(folder / "architectures.csv")
+    if predicted is not None:
+        write_columns(folder / "predictions.csv", report["predictions"])
+    if importlib.util.find_spec("matplotlib") is None:
+        return
+    if new is not None and predicted is not None:
+        _draw_predictions(folder / "predictions.png", report["targets"], new[1], *predicted)
+    elif model.selection_.log_evidence.size > 1:
+        _draw_evidence(folder / "evidence.png", model.selection_)
+
+
+def _draw_predictions(
+    path: Path, targets: tuple[str, ...], observed: Floats | None, mean: Floats, std: Floats
+) -> None:
+    """Draw predictions with two standard deviations, against what was observed if it is known."""
+    from inference.plotting import new_figure, save_figure
+
+    figure, axes = new_figure(len(targets))
+    for place, (name, ax) in enumerate(zip(targets, axes, strict=True)):
+        known = observed is not None
+        across = observed[:, place] if observed is not None else range(1, len(mean) + 1)
+        ax.errorbar(across, mean[:, place], 2 * std[:, place], fmt="o", ms=3, lw=0.8, color="C0")
+        if observed is not None:
+            ends = [observed[:, place].min(), observed[:, place].max()]
+            ax.plot(ends, ends, "k--", lw=1)
+        ax.set(xlabel="observed" if known else "row", title=name)
+    axes[0].set_ylabel("predicted ± 2 sd")
+    save_figure(figure, path)
+
+
+def _draw_evidence(path: Path, selection: Any) -> None:
+    """Draw the evidence of every network against the precision of the noise."""
+    from matplotlib import colormaps
+
+    from inference.plotting import new_figure, save_figure
+
+    figure, (ax,) = new_figure(width=6.5, height=4.0)
+    values = selection.log_evidence - selection.log_evidence[selection.status == 0].max()
+    shades = colormaps["viridis"]
+    order = sorted(range(len(values)), key=lambda i: -values[i].max())
+    for rank, i in enumerate(order):
+        architecture = selection.architectures[i]
+        label = " ".join(map(str, architecture.widths)) or "none"
+        style = ("-", "--", "-.", ":")[len(architecture.widths) % 4]
+        shade = shades(rank / max(len(order) - 1, 1))
+        ax.plot(selection.betas, values[i], style, color=shade, lw=1.5, label=label)
+    ax.set(xscale="log", xlabel="noise precision", ylabel="log evidence, relative to the best")
+    if len(order) <= 20:
+        ax.legend(
+            fontsize=7, title="widths, best first", loc="center left", bbox_to_anchor=(1.0, 0.5)
+        )
+    save_figure(figure, path)
+
+
+def _table(report: dict[str, Any]) -> str:
+    targets = report["targets"]
+    error = report["log_evidence_error"]
+    lines = [
+        ("rows", str(report["n_rows"])),
+        ("inputs", str(len(report["inputs"]))),
+        ("targets", ", ".join(targets)),
+        ("widths", ",".join(map(str, report["widths"])) or "none"),
+        ("beta", f"{report['beta']:.4g}"),
+        ("pairs compared", str(report["n_compared"])),
+        ("log evidence", f"{report['log_evidence']:.6g} ± {error:.2g}"),
+        ("method", report["method"]),
+        ("status", report["status"]),
+        ("noise std", ", ".join(f"{value:.4g}" for value in report["noise_std"])),
+        ("R^2 on TRAIN", f"{report['r2']:.4f}"),
+    ]
+    if "held_out" in report:
+        judged = report["held_out"]
+        rmse = ", ".join(f"{judged['rmse'][name]:.4g}" for name in targets)
+        lines += [
+            ("log density on NEW", f"{judged['log_density']:.4f} a row"),
+            ("RMSE on NEW", rmse),
+        ]
+    text = [f"{name:<20}{value}".rstrip() for name, value in lines]
+    if "predictions" in report:
+        text += ["", *_rows(report["predictions"])]
+    return "\n".join(text)
+
+
+def _rows(columns: dict[str, Any]) -> list[str]:
+    cells = [[f"{value:.5g}" for value in column[:_SHOWN]] for column in columns.values()]
+    sizes = [max(len(name), *map(len, column)) for name, column in zip(columns, cells)]
+    rows = [list(columns), *map(list, zip(*cells))]
+    lines = ["  ".join(f"{cell:>{size}}" for cell, size in zip(row, sizes)) for row in rows]
+    n_rows = len(next(iter(columns.values())))
+    if n_rows > _SHOWN:
+        lines.append(f"... {n_rows - _SHOWN} more (--out DIR writes all)")
+    return lines
