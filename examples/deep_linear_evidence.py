@@ -154,7 +154,8 @@ def picture(results):
     titles = "log evidence", "log evidence below the best", "held-out log-density a point"
     for ax, title in zip(axes, titles):
         ax.set_title(title, fontsize=8)
-    axes[2].legend(*axes[0].get_legend_handles_labels(), fontsize=6, loc="upper right")
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, fontsize=7, ncols=len(handles[0]), loc="outside lower center")
     return figure
 
 
