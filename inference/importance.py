@@ -28,7 +28,7 @@ MAX_PARETO_K = 0.7  # beyond it the estimates' variance is no longer finite in p
 _DOF = 8.0  # Student-t degrees of freedom: tails heavier than any log-concave target's
 _PRECISION_FLOOR = 0.2  # smallest Hessian eigenvalue, in coordinates of unit prior scale
 _NEGLIGIBLE = 30.0  # modes this many nats below the best carry no mass
-_BATCH = 256  # draws whose densities are computed at a time: bounds memory
+_BATCH = 64  # draws whose densities are computed at a time: bounds memory
 _HESSIAN_ROWS = 32  # rows of a Hessian computed at a time: bounds memory, too
 _SAME_MODE = 0.1  # whitened distance within which two optima are one
 

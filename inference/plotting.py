@@ -171,6 +171,45 @@ def predictive_band(ax: Axes, x: ArrayLike, mean: ArrayLike, sd: ArrayLike, *, l
     return ax
 
 
+def matrix_image(
+    ax: Axes, matrix: ArrayLike, *, label: str, limits: tuple[float, float] | None = None
+) -> Axes:
+    """Draw a matrix as an image with a colour bar.
+
+    Parameters
+    ----------
+    ax
+        Axes to draw on.
+    matrix
+        ``(rows, columns)``.
+    label
+        What the colours mean, written along the colour bar.
+    limits
+        Values at the ends of the colour scale; those of the matrix if None. A scale from minus to
+        plus the same number is drawn in colours that diverge from white.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        ``ax``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not numeric.
+    ValueError
+        If the matrix has not two axes, an entry is not finite, or the limits do not increase.
+    """
+    values = finite_array("matrix", matrix, ndim=2)
+    low, high = (float(values.min()), float(values.max())) if limits is None else limits
+    if limits is not None and not low < high:
+        raise ValueError(f"limits: expected two increasing numbers, got {limits}")
+    colours = "RdBu_r" if low == -high else "viridis"
+    image = ax.imshow(values, cmap=colours, vmin=low, vmax=high)
+    ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8)
+    return ax
+
+
 def save_figure(fig: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a figure to a file, cut to its contents, at 150 dots an inch.
 

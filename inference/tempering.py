@@ -25,7 +25,7 @@ from .status import Status
 _KEPT_ESS = 0.6  # share of the effective sample size that a temperature step keeps
 _MAX_STAGES = 200
 _N_MOVES = 3
-_BATCH = 256  # particles moved at a time: bounds memory
+_BATCH = 64  # particles moved at a time: bounds memory
 _N_LEAPFROG = 6
 _TARGET_ACCEPTANCE = 0.8
 

@@ -125,11 +125,11 @@ def patches(images: Any, architecture: ConvArchitecture) -> Any:
     )
 
 
-def _seen(mixing: jax.Array, data: ConvData) -> jax.Array:
-    """``sum_i' B[(d,i),(e,i')] p_i'``, ``(D, S, D, P, q)``: the training patches seen through B."""
-    n_outputs, n_sites = data.n_outputs, data.patches.shape[1]
+def _seen(mixing: jax.Array, patches: jax.Array, n_outputs: int) -> jax.Array:
+    """``sum_i' B[(d,i),(e,i')] p_i'``, ``(D, S, D, n, q)``: patches seen through B."""
+    n_sites = patches.shape[1]
     by_pair = mixing.reshape(n_outputs, n_sites, n_outputs, n_sites)
-    return jnp.einsum("diej,njc->dienc", by_pair, data.patches)
+    return jnp.einsum("diej,njc->dienc", by_pair, patches)
 
 
 def _covariance(seen: jax.Array, data: ConvData, beta: jax.Array | float) -> jax.Array:
@@ -143,7 +143,7 @@ def _factorised(
     mixing: jax.Array, data: ConvData, beta: jax.Array | float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Patches seen through B, Cholesky factor of the noisy covariance, whitened targets."""
-    seen = _seen(mixing, data)
+    seen = _seen(mixing, data.patches, data.n_outputs)
     factor = jnp.linalg.cholesky(_covariance(seen, data, beta))
     return seen, factor, solve_triangular(factor, data.targets.T.ravel(), lower=True)
 
@@ -155,7 +155,9 @@ def log_evidence(mixing: jax.Array, data: ConvData, beta: jax.Array | float) -> 
     -----
     Its gradient is first order only; `log_evidence_smooth` may be differentiated again.
     """
-    return _log_normal(_covariance(_seen(mixing, data), data, beta), data.targets.T.ravel())
+    return _log_normal(
+        _covariance(_seen(mixing, data.patches, data.n_outputs), data, beta), data.targets.T.ravel()
+    )
 
 
 def log_evidence_smooth(mixing: jax.Array, data: ConvData, beta: jax.Array | float) -> jax.Array:
@@ -230,12 +232,13 @@ def moments(
     seen, factor, white = _factorised(mixing, data, beta)
     cross = _cross(seen, data)
     n_test, n_outputs = cross.shape[:2]
-    by_pair = mixing.reshape(n_outputs, -1, n_outputs, tests.shape[1])
-    prior = jnp.einsum("mic,diej,mjc->mde", tests, by_pair, tests, optimize="optimal")
+    # products and sums: as contractions these would be thousands of tiny matrix products
+    seen_test = _seen(mixing, tests, n_outputs)
+    prior = jnp.sum(jnp.moveaxis(tests, 0, 1)[None, :, None] * seen_test, axis=(1, 4))
     explained = solve_triangular(factor, cross.reshape(-1, cross.shape[-1]).T, lower=True)
     explained = explained.reshape(-1, n_test, n_outputs)
-    covariance = prior - jnp.einsum("pmd,pme->mde", explained, explained)
-    return _mean(cross, factor, white), covariance
+    known = jnp.sum(explained[..., :, None] * explained[..., None, :], axis=0)
+    return _mean(cross, factor, white), jnp.moveaxis(prior, -1, 0) - known
 
 
 def draw(key: jax.Array, mixing: jax.Array, data: ConvData, beta: jax.Array | float) -> jax.Array:

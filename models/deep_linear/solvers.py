@@ -48,7 +48,7 @@ _MAX_LAPLACE_DIMENSION = 45  # beyond it a fixed proposal keeps too few effectiv
 _TARGET_TOLERANCE = 1e-10  # singular values of the targets below this share are rounding
 _N_DRAWS = 20_000
 _WIDE = 10**9  # no width of an infinite network is in the way of anything
-_BATCH = 256  # evidences computed at a time: bounds memory
+_BATCH = 64  # evidences computed at a time: bounds memory
 _N_ISLANDS, _N_PARTICLES = 16, 128
 
 Asked = tuple[Data, Network, float]
