@@ -4,12 +4,12 @@ Threes against eights (scikit-learn's digits, 8 x 8): a convolution of 4 x 4 mas
 ten channels on 3 x 3 sites, then a linear readout. The Gaussian weights integrate out exactly but
 for one random 9 x 9 matrix B over sites, which multiplies the kernels of pairs of patches
 (arXiv 2406.03260). Its posterior is solved by importance sampling around its mode and, as a check,
-by NUTS on all 250 weights of the network. The picture shows where the network turns the kernel up:
-on the left, where an eight is closed and a three is open.
+by NUTS on all 250 weights of the network. The picture shows which patches keep their kernel and
+which are turned down: those on the left, where an eight is closed and a three is open, keep it.
 
-Expected: a minute or two on two cores, every |z| below 4, exit status 0. The exit status is 1 when
-a |z| exceeds 5, an R-hat 1.01, or an ESS falls below 400 (--quick waives the last two), or when the
-analytic answer itself is not reliable.
+Expected: about a minute and a half on two cores, every |z| below 4, exit status 0. The exit status
+is 1 when a |z| exceeds 5, an R-hat 1.01, or an ESS falls below 400 (--quick waives the last two),
+or when the analytic answer itself is not reliable.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def picture(result, limit, weights, images, labels, y_test):
     axes[5].plot(at, np.asarray(limit.predict().mean)[order, 0], "k_", label="infinite width")
     axes[5].plot(at, y_test[order], "x", color="0.6", ms=4, label="target")
     axes[5].set(xlabel="held-out digit, sorted", ylabel="output")
-    axes[5].legend(fontsize=6)
+    axes[5].legend(fontsize=6, loc="lower right")
     for ax in axes[:4]:
         ax.set(xticks=[], yticks=[])
     return figure

@@ -24,7 +24,7 @@ def test_agrees_and_leaves_its_picture(example, tmp_path, capsys):
     figure = tmp_path / "new" / "evidence.png"
     assert example.main(["--quick", "--figure", str(figure)]) == 0
     printed = capsys.readouterr().out
-    assert "paired standard error" in printed
+    assert "standard error of the best" in printed
     assert "laplace" in printed
     assert figure.read_bytes().startswith(b"\x89PNG")
 
@@ -59,12 +59,13 @@ def test_a_bad_choice_is_measured(example):
 
     densities = rng.normal(size=(2, 100))
     densities[0] += 1.0
-    chosen, best, worse, error = example.judge(Chosen, densities)
+    chosen, best, worse, error, paired = example.judge(Chosen, densities)
     assert (chosen, best) == (1, 0)
     difference = densities[0] - densities[1]
     assert worse == pytest.approx(difference.mean())
-    assert error == pytest.approx(difference.std(ddof=1) / 10)
-    assert worse > max(error, example.EQUAL)
+    assert error == pytest.approx(densities[0].std(ddof=1) / 10)
+    assert paired == pytest.approx(difference.std(ddof=1) / 10)
+    assert worse > error
 
 
 def test_the_halves_are_centred_by_the_first(example):

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from inference.plotting import new_figure, overlay_density, predictive_band, save_figure
+from inference.plotting import (
+    matrix_image,
+    new_figure,
+    overlay_density,
+    predictive_band,
+    save_figure,
+)
 
 LABELS = {"label_analytic": "theory", "label_sampled": "sampler"}
 
@@ -93,6 +99,32 @@ def test_the_band_is_two_standard_deviations_wide(ax):
 def test_bands_that_do_not_fit_are_refused(ax, mean, sd, message):
     with pytest.raises(ValueError, match=message):
         predictive_band(ax, [0, 1], mean, sd, label="GP")
+
+
+def test_a_matrix_becomes_an_image_with_its_scale(ax):
+    matrix = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]])
+    assert matrix_image(ax, matrix, label="gain") is ax
+    [image] = ax.images
+    np.testing.assert_array_equal(image.get_array(), matrix)
+    assert image.get_clim() == (-2.0, 3.0)
+    assert image.colorbar.ax.get_ylabel() == "gain"
+    one_sided = image.get_cmap().name
+    matrix_image(ax, matrix, label="gain", limits=(-3.0, 3.0))
+    assert ax.images[-1].get_clim() == (-3.0, 3.0)
+    assert ax.images[-1].get_cmap().name != one_sided
+
+
+@pytest.mark.parametrize(
+    ("matrix", "limits", "message"),
+    [
+        (np.zeros(3), None, "matrix"),
+        (np.full((2, 2), np.nan), None, "matrix.*finite"),
+        (np.zeros((2, 2)), (1.0, 1.0), "limits: expected two increasing"),
+    ],
+)
+def test_images_of_what_is_no_matrix_are_refused(ax, matrix, limits, message):
+    with pytest.raises(ValueError, match=message):
+        matrix_image(ax, matrix, label="gain", limits=limits)
 
 
 def test_a_figure_is_written_at_150_dots_an_inch_into_a_new_folder(tmp_path):

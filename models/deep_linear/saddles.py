@@ -167,7 +167,8 @@ def from_search(limit: Limit, found: list[Minimum], args: tuple[Any, ...]) -> Sa
             )
         )
     best = found[0]
-    converged = best.slope <= limit.tolerance and points[0].is_minimum
+    small = best.slope <= limit.tolerance * (1 + abs(best.action))
+    converged = small and points[0].is_minimum
     nothing = np.full_like(points[0].mixing, math.nan)
     spread = fluctuations(limit, best, args) if converged else Fluctuations(nothing, nothing)
     return Saddle(
