@@ -29,7 +29,9 @@ from .theory import Architecture
 _SCALES = (1.0, 0.1, 10.0, 100.0, 1000.0)  # of Q, from which the descents start
 _MAX_COMBINATIONS = 32
 _NEWTON_STEPS = 60
-_STEP_TOLERANCE = 1e-12
+_HALVINGS = 30
+_ROUNDING = 1e-12  # share of the action that its rounding may reach
+_SINGULAR = 1e-12  # share of the largest curvature below which another is rounding
 _SLOPE_TOLERANCE = 1e-9
 _DIFFERENCE = 1e-3  # of coordinates that are logarithms
 _SAME_POINT = 1e-6  # relative distance of mixing matrices within which two minima are one
@@ -76,7 +78,7 @@ class Limit:
 
     @property
     def tolerance(self) -> float:
-        """Largest slope that counts as zero."""
+        """Largest slope that counts as zero where the action is of order one."""
         return _SLOPE_TOLERANCE * max(1.0, *self.alphas)
 
 
@@ -154,7 +156,13 @@ def _curvature(
     action: Action, x: jax.Array, args: tuple[Any, ...]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     value, gradient = jax.value_and_grad(action)(x, *args)
-    return value, gradient, jax.hessian(action)(x, *args)
+
+    def row(direction: jax.Array) -> jax.Array:
+        return jax.jvp(lambda y: jax.grad(action)(y, *args), (x,), (direction,))[1]
+
+    # one row at a time: with 110 rows at once jax.hessian waits for ever in XLA's thread pool on
+    # two cores (jax 0.10.1), and for fewer rows it is hardly faster
+    return value, gradient, jax.lax.map(row, jnp.eye(x.size, dtype=x.dtype))
 
 
 def minima(limit: Limit, starts: Sequence[Floats], args: tuple[Any, ...]) -> list[Minimum]:
@@ -199,30 +207,30 @@ def minima(limit: Limit, starts: Sequence[Floats], args: tuple[Any, ...]) -> lis
 
 
 def _polished(action: Action, x: Floats, args: tuple[Any, ...]) -> Minimum:
-    """Newton steps along the absolute Hessian, halved until the action does not rise."""
-    value, gradient, hessian = (np.asarray(part, float) for part in _curvature(action, x, args))
+    """Newton steps along the absolute Hessian: downhill, then while they halve the slope."""
+
+    def evaluate(at: Floats) -> tuple[float, Floats, Floats]:
+        value, gradient, hessian = _curvature(action, at, args)
+        return float(value), np.asarray(gradient, float), np.asarray(hessian, float)
+
+    value, gradient, hessian = evaluate(x)
     n_steps = 0
     while n_steps < _NEWTON_STEPS:
-        n_steps += 1
         strengths, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
-        floor = 1e-12 * max(float(np.abs(strengths).max()), 1e-300)
+        floor = _SINGULAR * max(float(np.abs(strengths).max()), 1.0)
         step = -vectors @ ((vectors.T @ gradient) / np.maximum(np.abs(strengths), floor))
-        length = 1.0
-        for _ in range(30):
-            proposal = x + length * step
-            found = [np.asarray(part, float) for part in _curvature(action, proposal, args)]
-            # near the bottom the action is constant to rounding, and the slope decides
-            rise = found[0] - value
-            lower = rise <= 0 or np.abs(found[1]).max() < np.abs(gradient).max()
-            if np.isfinite(found[0]) and rise <= 1e-12 * (1 + abs(value)) and lower:
+        # where rounding hides the decrease that is left, the slope decides and no step is halved
+        at_bottom = -float(gradient @ step) <= _ROUNDING * (1 + abs(value))
+        for length in [1.0] if at_bottom else 0.5 ** np.arange(_HALVINGS):
+            found = evaluate(x + length * step)
+            slopes = np.abs(found[1]).max(), np.abs(gradient).max()
+            if slopes[0] < 0.5 * slopes[1] if at_bottom else found[0] < value:
                 break
-            length /= 2
         else:
             break
-        x, (value, gradient, hessian) = proposal, found
-        if length * np.abs(step).max() <= _STEP_TOLERANCE * (1 + np.abs(x).max()):
-            break
-    return Minimum(x, float(value), float(np.abs(gradient).max()), n_steps, hessian)
+        n_steps += 1
+        x, (value, gradient, hessian) = x + length * step, found
+    return Minimum(x, value, float(np.abs(gradient).max()), n_steps, hessian)
 
 
 def common_starts(limit: Limit) -> list[Floats]:

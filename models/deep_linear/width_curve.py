@@ -150,7 +150,7 @@ def finite_width_curve(
     >>> data = compress_kernel([[1.0]], [2.0])
     >>> curve = finite_width_curve(data, Architecture((1,)), 10.0, [10, 100])
     >>> curve.mixing_mean[:, 0, 0].round(4), curve.limit.round(4)
-    (array([2.3073, 2.4761]), array([[2.4957]]))
+    (array([2.4675, 2.4847]), array([[2.4866]]))
     """
     require_x64("finite_width_curve")
     one_of("scaling", scaling, ("feature", "lazy"))
