@@ -75,9 +75,8 @@ def run_weights(key, n_draws, x, y, x_test):
     return to_arviz(mcmc), time.perf_counter() - start
 
 
-def comparison(result, weights):
+def comparison(result, predicted, weights):
     """Tabulate NUTS on the weights against the mixture."""
-    predicted = result.predict()
     error = result.expectation(lambda b: b)[1]
     mixing, f = posterior_array(weights, "mixing"), posterior_array(weights, "f")[..., 0]
     analytic, draws = {}, {}
@@ -92,7 +91,7 @@ def comparison(result, weights):
     return compare_table(analytic, draws)
 
 
-def picture(result, limit, weights, images, labels, y_test):
+def picture(result, predicted, limit, weights, images, labels, y_test):
     """Draw the two classes, the local renormaliser, and predictions of both methods."""
     figure, axes = new_figure(6, n_rows=2, width=3.6, height=3.1)
     for label, name, ax in ((-1, "three", axes[0]), (1, "eight", axes[1])):
@@ -113,7 +112,6 @@ def picture(result, limit, weights, images, labels, y_test):
     axes[4].plot(exact, mean[np.triu_indices(len(gain))], "o", ms=4, color="C1")
     axes[4].axline((0, 0), slope=1, color="C0", lw=1)
     axes[4].set(xlabel="exact", ylabel="NUTS on the weights", title="entries of E B, all 45")
-    predicted = result.predict()
     order = np.argsort(np.asarray(predicted.mean[:, 0]))
     sd = np.sqrt(np.asarray(predicted.covariance[:, 0, 0]))[order]
     at = np.arange(len(order))
@@ -122,7 +120,7 @@ def picture(result, limit, weights, images, labels, y_test):
     )
     f = posterior_array(weights, "f")[..., 0].mean(axis=(0, 1))
     axes[5].plot(at, f[order], "o", mfc="none", color="C1", ms=5, label="NUTS")
-    axes[5].plot(at, np.asarray(limit.predict().mean)[order, 0], "k_", label="infinite width")
+    axes[5].plot(at, np.asarray(limit.mean)[order, 0], "k_", label="infinite width")
     axes[5].plot(at, y_test[order], "x", color="0.6", ms=4, label="target")
     axes[5].set(xlabel="held-out digit, sorted", ylabel="output")
     axes[5].legend(fontsize=6, loc="lower right")
@@ -143,8 +141,12 @@ def main(argv=None) -> int:
     x, y, x_test, y_test, images, labels = load()
 
     start = time.perf_counter()
-    result = conv_posterior(x, y, NETWORK, BETA, x_test=x_test, key=keys["analytic"])
+    n_draws = 5_000 if args.quick else 20_000
+    result = conv_posterior(
+        x, y, NETWORK, BETA, x_test=x_test, n_draws=n_draws, key=keys["analytic"]
+    )
     limit = infinite_width(result.data, NETWORK, BETA)
+    predicted, lazy = result.predict(), limit.predict()
     exact_time = time.perf_counter() - start
     print(
         f"digits 3 against 8: {len(x)} of {x.shape[2]} x {x.shape[3]} pixels, sites "
@@ -154,16 +156,16 @@ def main(argv=None) -> int:
         f"infinite width {limit.log_evidence:.4f}"
     )
     weights, weights_time = run_weights(keys["weights"], 300 if args.quick else 1500, x, y, x_test)
-    table = comparison(result, weights)
+    table = comparison(result, predicted, weights)
     print(f"\n{table}\n")
     print(
         f"wall time with compilation: exact {exact_time:.1f} s, NUTS on the weights "
         f"{weights_time:.1f} s"
     )
-    for name, solved in (("finite", result), ("infinite", limit)):
-        log_density = float(solved.predict().log_prob(y_test).mean())
+    for name, solved in (("finite", predicted), ("infinite", lazy)):
+        log_density = float(solved.log_prob(y_test).mean())
         print(f"held-out log density a digit, {name} width: {log_density:.3f}")
-    figure = picture(result, limit, weights, images, labels, y_test)
+    figure = picture(result, predicted, lazy, weights, images, labels, y_test)
     print(f"figure: {save_figure(figure, args.figure)}")
 
     thresholds = {"max_r_hat": None, "min_ess": None} if args.quick else {}

@@ -23,6 +23,6 @@ def test_agrees_leaves_its_picture_and_notices_a_shift(tmp_path, capsys, monkeyp
     assert example.main(["--quick", "--figure", str(figure)]) == 0
     assert "agrees" in capsys.readouterr().out
     assert figure.read_bytes().startswith(b"\x89PNG")
-    [(result, weights)] = compared
+    [(result, predicted, weights)] = compared
     shifted = dataclasses.replace(result, mixing_mean=1.2 * result.mixing_mean)
-    assert comparison(shifted, weights).failures(max_r_hat=None, min_ess=None)
+    assert comparison(shifted, predicted, weights).failures(max_r_hat=None, min_ess=None)
