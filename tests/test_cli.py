@@ -338,9 +338,16 @@ def test_a_choice_by_evidence_leaves_its_table_and_picture(capsys, table, tmp_pa
     options = ("--select", "--targets", "a", "--out", tmp_path)
     code, out, err = run(capsys, *FIT, table[0], *options)
     assert (code, err) == (0, [])
-    lines = dict(line.split("  ", 1) for line in out.splitlines())
+    summary, tried = out.split("\n\n")
+    lines = dict(line.split("  ", 1) for line in summary.splitlines())
     report = json.loads((tmp_path / "fit.json").read_text())
     assert report["selected"] is True
+    head, best, *others, last = tried.splitlines()
+    assert head.startswith("widths ")
+    assert "log evidence  probability  method" in head
+    assert best.startswith(" ".join(map(str, report["widths"])))
+    assert last == f"... {report['n_compared'] - 1 - len(others)} more (--out DIR writes all)"
+    assert len(report["architectures"]) == report["n_compared"]
     assert ",".join(map(str, report["widths"])) == lines["widths"].strip().replace("none", "")
     rows = (tmp_path / "architectures.csv").read_text().splitlines()
     assert rows[0].startswith("widths,precisions,bias_scale,beta,log_evidence,")

@@ -22,7 +22,7 @@ from ._tables import (
 if TYPE_CHECKING:
     from inference.checks import Floats
 
-_SHOWN = 20  # rows of predictions that are printed; the file has all
+_SHOWN = 20  # rows of a table that are printed; the file has all
 
 
 def add_fit(verbs: Any) -> None:
@@ -74,7 +74,7 @@ def add_fit(verbs: Any) -> None:
     add("--seed", type=int, default=0, help="seed of the random methods (default 0)")
     add("--json", action="store_true", help="print one JSON object instead of the tables")
     add("--out", type=Path, metavar="DIR", help="folder for fit.json, the tables and a picture")
-    add("--quiet", action="store_true", help="print nothing")
+    add("--quiet", action="store_true", help="print no table and no progress bar")
 
 
 def _fit(arguments: argparse.Namespace) -> None:
@@ -114,10 +114,10 @@ def _fit(arguments: argparse.Namespace) -> None:
     text = json.dumps(plain(report), indent=2, allow_nan=False)
     if arguments.out:
         _write(arguments.out, text, report, model, new, predicted)
-    if arguments.json and not arguments.quiet:
+    if arguments.json:
         print(text)
     elif not arguments.quiet:
-        print(_table(report))
+        print(_table(report, model.selection_.table()))
     raise_for_status(model.posterior_.status, "deep-linear fit")
 
 
@@ -147,6 +147,7 @@ def _report(
         "status": result.status.name,
         "log_evidence": result.log_evidence,
         "log_evidence_error": result.log_evidence_error,
+        "architectures": model.selection_.table().rows,
         "r2": model.score(x, y),
         "mixing_mean": result.mixing_mean,
         "mixing_eigenvalues": spectrum.eigenvalues._asdict(),
@@ -237,7 +238,7 @@ def _draw_evidence(path: Path, selection: Any) -> None:
     save_figure(figure, path)
 
 
-def _table(report: dict[str, Any]) -> str:
+def _table(report: dict[str, Any], tried: Any) -> str:
     targets = report["targets"]
     error = report["log_evidence_error"]
     lines = [
@@ -261,6 +262,10 @@ def _table(report: dict[str, Any]) -> str:
             ("RMSE on NEW", rmse),
         ]
     text = [f"{name:<20}{value}".rstrip() for name, value in lines]
+    if report["selected"]:
+        text += ["", *str(tried).splitlines()[: _SHOWN + 1]]
+        if len(tried.rows) > _SHOWN:
+            text.append(f"... {len(tried.rows) - _SHOWN} more (--out DIR writes all)")
     if "predictions" in report:
         text += ["", *_rows(report["predictions"])]
     return "\n".join(text)
