@@ -278,6 +278,7 @@ def test_reference_numbers(small):
     np.testing.assert_allclose(predicted.covariance, [[[0.144300024462]]], rtol=rtol)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize("method", ["laplace", "smc", "prior", "nuts"])
 def test_every_method_agrees_with_quadrature(small, method, key):

@@ -666,6 +666,7 @@ class TestCurve:
         np.testing.assert_allclose(scaled.patches, data.patches / 2)
         np.testing.assert_allclose(scaled.test_patches, data.test_patches / 2)
 
+    @pytest.mark.slow
     def test_two_layers_by_importance_sampling(self):
         architecture = Architecture((1, 1), n_outputs=2)
         curve = finite_width_curve(TWO, architecture, BETA, [80], key=jax.random.key(3))
