@@ -1,0 +1,105 @@
+"""Compiled loops for what is inherently sequential and sparse, and their random numbers.
+
+A kernel takes plain NumPy arrays and the state of a generator of its own, so replicas run on threads
+without sharing anything. Kernel and helpers stay in one module, because the cache of compiled code
+does not notice changes in other files; the generator below is the one exception: it never changes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+RandomState = NDArray[np.uint64]
+
+
+def kernel(function: F) -> F:
+    """Compile a function without the GIL, keeping the machine code where a cache can be written.
+
+    Numba refuses ``cache=True`` at import where no place is writable; compiling anew in every
+    process is then only slower.
+    """
+    compile_kernel = functools.partial(numba.njit, nogil=True, error_model="numpy")
+    try:
+        compiled: F = compile_kernel(cache=True)(function)
+    except RuntimeError as fault:
+        if "cannot cache function" not in str(fault):
+            raise
+        compiled = compile_kernel(cache=False)(function)
+    return compiled
+
+
+def random_state(seed: int, stream: int = 0) -> RandomState:
+    """Return the state of a xoshiro256++ generator.
+
+    Parameters
+    ----------
+    seed
+        Any integer from 0 to 2**64 - 1.
+    stream
+        Index of the replica: every pair of seed and stream has numbers of its own.
+
+    Returns
+    -------
+    ndarray
+        ``(4,)`` uint64, changed by :func:`next_float` in place.
+
+    Raises
+    ------
+    ValueError
+        If ``seed`` or ``stream`` is negative or too large.
+
+    Notes
+    -----
+    The state is filled by NumPy's ``SeedSequence``; the generator is that of Blackman and Vigna,
+    "Scrambled linear pseudorandom number generators", ACM TOMS 47 (2021).
+
+    Examples
+    --------
+    >>> from inference.kernels import next_float, random_state
+    >>> state = random_state(0)
+    >>> 0 <= next_float(state) < 1
+    True
+    """
+    for name, value in (("seed", seed), ("stream", stream)):
+        if isinstance(value, bool) or not 0 <= int(value) < 2**64 or int(value) != value:
+            raise ValueError(f"{name}: expected an integer from 0 to 2**64 - 1, got {value!r}")
+    return np.random.SeedSequence([int(seed), int(stream)]).generate_state(4, np.uint64)
+
+
+@kernel
+def next_bits(state: RandomState) -> np.uint64:
+    """Return 64 random bits and advance the generator in place."""
+    total = state[0] + state[3]
+    result = ((total << np.uint64(23)) | (total >> np.uint64(41))) + state[0]
+    shifted = state[1] << np.uint64(17)
+    state[2] ^= state[0]
+    state[3] ^= state[1]
+    state[1] ^= state[2]
+    state[0] ^= state[3]
+    state[2] ^= shifted
+    state[3] = (state[3] << np.uint64(45)) | (state[3] >> np.uint64(19))
+    return result
+
+
+@kernel
+def next_float(state: RandomState) -> float:
+    """Return a uniform float64 in [0, 1) and advance the generator in place."""
+    return (next_bits(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@kernel
+def shuffle(items: NDArray[Any], state: RandomState) -> None:
+    """Permute a one-dimensional array in place (Fisher and Yates)."""
+    for last in range(items.size - 1, 0, -1):
+        chosen = int(next_float(state) * (last + 1))
+        held = items[last]
+        items[last] = items[chosen]
+        items[chosen] = held
