@@ -1,6 +1,6 @@
 """Compiled loops for what is inherently sequential and sparse, and their random numbers.
 
-A kernel takes plain NumPy arrays and the state of a generator of its own, so replicas run on threads
+A kernel takes plain NumPy arrays and the state of its own generator, so replicas run on threads
 without sharing anything. Kernel and helpers stay in one module, because the cache of compiled code
 does not notice changes in other files; the generator below is the one exception: it never changes.
 """
@@ -28,7 +28,7 @@ def kernel(function: F) -> F:
     """
     compile_kernel = functools.partial(numba.njit, nogil=True, error_model="numpy")
     try:
-        compiled: F = compile_kernel(cache=True)(function)
+        compiled: Any = compile_kernel(cache=True)(function)
     except RuntimeError as fault:
         if "cannot cache function" not in str(fault):
             raise
@@ -75,7 +75,7 @@ def random_state(seed: int, stream: int = 0) -> RandomState:
 
 
 @kernel
-def next_bits(state: RandomState) -> np.uint64:
+def next_bits(state: RandomState) -> Any:
     """Return 64 random bits and advance the generator in place."""
     total = state[0] + state[3]
     result = ((total << np.uint64(23)) | (total >> np.uint64(41))) + state[0]
