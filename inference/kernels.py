@@ -71,7 +71,8 @@ def random_state(seed: int, stream: int = 0) -> RandomState:
     for name, value in (("seed", seed), ("stream", stream)):
         if isinstance(value, bool) or not 0 <= int(value) < 2**64 or int(value) != value:
             raise ValueError(f"{name}: expected an integer from 0 to 2**64 - 1, got {value!r}")
-    return np.random.SeedSequence([int(seed), int(stream)]).generate_state(4, np.uint64)
+    words = np.random.SeedSequence([int(seed), int(stream)]).generate_state(4, np.uint64)
+    return words.astype(np.uint64)
 
 
 @kernel
