@@ -104,3 +104,12 @@ def shuffle(items: NDArray[Any], state: RandomState) -> None:
         held = items[last]
         items[last] = items[chosen]
         items[chosen] = held
+
+
+@kernel
+def uniform(size: int, low: float, high: float, state: RandomState) -> Any:
+    """Return ``size`` uniform float64 numbers in [low, high) and advance the generator in place."""
+    drawn = np.empty(size)
+    for place in range(size):
+        drawn[place] = low + (high - low) * next_float(state)
+    return drawn

@@ -105,7 +105,7 @@ def propagate(
     n_steps, residual, culprit = 0, np.inf, -1
     with progress_bar(max_steps, "message passing", progress) as bar:
         while n_steps < max_steps:
-            done, residual, culprit = _sweeps(
+            done, residual, culprit = sweeps(
                 system.offsets, system.literals, om, weights, products, zeros, order, state,
                 rho, floor, damping, tol, min(n_call, max_steps - n_steps), reshuffle,
                 system.longest,
@@ -240,12 +240,16 @@ def _form_products(
 
 
 @kernel
-def _sweeps(
+def sweeps(
     offsets: Codes, literals: Codes, om: Floats, weights: Floats, products: Floats, zeros: Codes,
     order: Codes, state: RandomState, rho: float, floor: float, damping: float, tol: float,
     n_sweeps: int, reshuffle: bool, longest: int,
 ) -> Any:  # fmt: skip
-    """Return (sweeps done, largest change of the last, clause of a contradiction or -1)."""
+    """Sweep in place; return (sweeps done, largest change of the last, clause of a contradiction).
+
+    ``products`` and ``zeros`` need no content before and belong to ``om`` afterwards; ``products`` of
+    a variable may have a common factor, negative if it is not 1. Clause -1: no contradiction.
+    """
     rests = np.empty(longest)
     left_product = np.empty(longest)
     left_complement = np.empty(longest)
