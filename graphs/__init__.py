@@ -1,5 +1,17 @@
 """What is connected to what: arrays and networkx, no probability.
 
-Wirings of factor graphs, contact networks and neighbourhoods belong here; the first content arrives
-with message passing.
+Import a name from its module, ``from graphs.factor_graph import FactorGraph``; importing the
+package itself loads nothing. In reading order:
+
+======================= ============================================================================
+``factor_graph``        which variable enters which factor, and the way from and to networkx
+``pairwise``            graphs of pairs as directed half-edges, each knowing its reverse
+``segment``             reductions over the edges that share a node, in JAX, exact with infinities
+``generators``          random and regular wirings as host arrays: clauses, factors, lattices, trees
+``formats``             DIMACS CNF, read and written; a refusal names the line
+======================= ============================================================================
+
+Generators of factor graphs return tables ``(n_factors, k)`` of variables, the input of
+``FactorGraph.from_table``; those of graphs of pairs return ``(n_edges, 2)``, the input of
+``PairwiseGraph.from_edges`` (and, with one factor for each pair, of ``from_table``).
 """

@@ -2,6 +2,9 @@
 
 import itertools
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,3 +224,20 @@ def test_a_hundred_thousand_clauses_take_the_quick_pass(tmp_path, monkeypatch):
     with path.open("a") as file:
         file.write("%\n0\n\n")
     np.testing.assert_array_equal(read_dimacs(path).literals, literals)
+
+
+@pytest.mark.parametrize(
+    ("module", "loaded"), [("graphs", "set()"), ("graphs.formats, graphs.generators", "{'numpy'}")]
+)
+def test_files_and_generators_load_neither_jax_nor_networkx(module, loaded):
+    code = (
+        f"import sys, {module}; print({{'jax', 'networkx', 'numpy', 'scipy'}} & set(sys.modules))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(formats.__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout.strip() == loaded, result.stderr
