@@ -1,6 +1,7 @@
 """One package a system: open one and you see the paper.
 
 ``deep_linear``   Bayesian deep linear networks at finite width (arXiv 2406.03260)
+``ksat``          K-SAT: belief and survey propagation, decimation, local search
 
 Import from the system, ``from models.deep_linear import posterior``; importing ``models`` alone
 loads no numerics.

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from .commands import deep_linear
+from .commands import deep_linear, ksat
 
 BAD_INPUT = 2
 NOT_CONVERGED = 1
@@ -28,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 for success, 2 for bad input, 1 for an answer that cannot be trusted. Both failures print
-        one line on stderr; anything else is a defect and keeps its traceback (``python -X dev -m
-        models ...`` shows it for every failure).
+        What the verb answers, 0 for most; 2 for bad input, 1 for an answer that cannot be trusted.
+        Both failures print one line on stderr; anything else is a defect and keeps its traceback
+        (``python -X dev -m models ...`` shows it for every failure).
 
     Raises
     ------
@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = _parser().parse_args(argv)
-        handler: Callable[[argparse.Namespace], None] = arguments.handler
-        handler(arguments)
+        handler: Callable[[argparse.Namespace], int | None] = arguments.handler
+        return handler(arguments) or 0
     except (ValueError, TypeError, OSError) as fault:
         return _fail(fault, BAD_INPUT)
     except RuntimeError as fault:
@@ -49,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not isinstance(fault, ConvergenceError):
             raise
         return _fail(fault, NOT_CONVERGED)
-    return 0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -76,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     deep_linear.add_verbs(
         systems.add_parser("deep-linear", help="Bayesian deep linear networks (arXiv 2406.03260)")
     )
+    ksat.add_verbs(systems.add_parser("ksat", help="satisfiability of formulas by message passing"))
     return parser
 
 

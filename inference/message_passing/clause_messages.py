@@ -11,8 +11,9 @@ product ``P[l]`` of ``om`` over the clauses that contain it. Towards one of them
 ``rho = 1`` is survey propagation (Mézard, Parisi, Zecchina, Science 297, 812 (2002); Braunstein,
 Mézard, Zecchina, cs/0212002); values in between interpolate (Maneva, Mossel, Wainwright,
 cs/0409012). Complements are sums of positive terms, never ``1 - eta``, so nothing is lost where
-``eta`` is close to one, and nothing is clipped unless ``floor`` asks for it: exact zeros are counted
-apart, and products too small for a float are rescaled (their sign says so; only ratios matter then).
+``eta`` is close to one, and nothing is clipped unless ``floor`` asks for it: exact zeros are
+counted apart, and products too small for a float are rescaled (their sign says so; only ratios
+matter then).
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..checks import Floats
-from ..kernels import RandomState, kernel, random_state, shuffle
-from ..progress import progress_bar
-from ..status import Status
+from inference.checks import Floats
+from inference.kernels import RandomState, kernel, shuffle
+from inference.progress import progress_bar
+from inference.status import Status
+
 from .clause_system import ClauseSystem, Codes
 
 _SMALL = 2.0**-400
@@ -138,11 +139,12 @@ def log_products(system: ClauseSystem, om: Floats) -> Floats:
     """Return ``(2 n,)`` the log of the product of ``om`` over the occurrences of each literal."""
     with np.errstate(divide="ignore"):
         logs = np.log(om)
-    return np.bincount(system.literals, weights=logs, minlength=2 * system.n_variables)
+    sums = np.bincount(system.literals, weights=logs, minlength=2 * system.n_variables)
+    return sums.astype(np.float64)  # of no edge at all, bincount makes integers
 
 
 def biases(system: ClauseSystem, om: Floats, *, rho: float) -> Floats:
-    """Return ``(n, 3)`` probabilities of a variable being +1, being -1, and (``rho > 0``) being free.
+    """Return ``(n, 3)`` probabilities of a variable being +1, -1, and (``rho > 0``) free.
 
     Of survey propagation, the shares of clusters where the variable is frozen to +1 or -1, or not
     frozen. NaN where clauses force both signs.
@@ -178,8 +180,10 @@ def bethe(system: ClauseSystem, om: Floats, *, rho: float, field: Floats | None 
         forced = np.flatnonzero(om == 0)
         if len(forced):  # minus infinity minus minus infinity: the sum over the others, formed anew
             finite = np.where(om > 0, own, 0.0)
-            rest = np.bincount(code, weights=finite, minlength=2 * n)
-            rest += np.stack([-field, field], axis=1).ravel()
+            rest = (
+                np.bincount(code, weights=finite, minlength=2 * n)
+                + np.stack([-field, field], axis=1).ravel()
+            )
             n_zeros = np.bincount(code[forced], minlength=2 * n)
             alone = n_zeros[code[forced]] == 1
             others[forced] = np.where(alone, rest[code[forced]], -np.inf)
@@ -247,8 +251,8 @@ def sweeps(
 ) -> Any:  # fmt: skip
     """Sweep in place; return (sweeps done, largest change of the last, clause of a contradiction).
 
-    ``products`` and ``zeros`` need no content before and belong to ``om`` afterwards; ``products`` of
-    a variable may have a common factor, negative if it is not 1. Clause -1: no contradiction.
+    ``products`` and ``zeros`` need no content before and belong to ``om`` afterwards; ``products``
+    of a variable may have a common factor, negative if it is not 1. Clause -1: no contradiction.
     """
     rests = np.empty(longest)
     left_product = np.empty(longest)

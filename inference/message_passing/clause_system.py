@@ -1,4 +1,4 @@
-"""Clauses as the compiled loops read them: literal codes, clauses by literal, what is left to decide.
+"""Clauses as the compiled loops read them: literal codes, clauses by literal, what is left.
 
 A literal of variable ``v`` is coded ``2 v`` if it asks for +1 and ``2 v + 1`` if it asks for -1, so
 that ``code ^ 1`` is its negation. An *edge* is one occurrence of a literal in a clause.
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..kernels import kernel
+from inference.kernels import kernel
 
 Codes = NDArray[np.int32]
 Spins = NDArray[np.int8]

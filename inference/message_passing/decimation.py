@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks import Floats
-from ..kernels import RandomState, kernel, uniform
-from ..progress import progress_bar
-from ..status import Status
+from inference.checks import Floats
+from inference.kernels import RandomState, kernel, uniform
+from inference.progress import progress_bar
+from inference.status import Status
+
 from .clause_messages import biases, propagate
 from .clause_system import ClauseSystem, Codes, Occurrences, Spins, occurrences, residual
 from .unit_propagation import PartialAssignment, assign, release, unassigned
@@ -49,7 +50,7 @@ class DecimationResult(NamedTuple):
     """The clause that unit propagation found violated, or -1."""
 
 
-def decimate(
+def decimate_clauses(
     system: ClauseSystem,
     *,
     state: RandomState,

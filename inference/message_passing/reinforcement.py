@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..checks import positive, positive_int
-from ..kernels import RandomState, uniform
-from ..progress import progress_bar
+from inference.checks import positive, positive_int
+from inference.kernels import RandomState, uniform
+from inference.progress import progress_bar
+
 from .clause_messages import BELIEF, literal_weights, sweeps
 from .clause_system import ClauseSystem, Spins, n_violated
 

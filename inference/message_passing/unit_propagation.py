@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..kernels import kernel
+from inference.kernels import kernel
+
 from .clause_system import ClauseSystem, Codes, Occurrences, Spins
 
 
@@ -76,8 +77,9 @@ def release(
 
 @kernel
 def _make_true(
-    code: int, offsets: Codes, literals: Codes, occurrence_offsets: Codes, occurrence_clauses: Codes,
-    values: Spins, n_true: Codes, n_open: Codes, queue: Codes, n_queued: int,
+    code: int, offsets: Codes, literals: Codes, occurrence_offsets: Codes,
+    occurrence_clauses: Codes, values: Spins, n_true: Codes, n_open: Codes, queue: Codes,
+    n_queued: int,
 ) -> Any:  # fmt: skip
     """Set one literal, queue what it forces; return the length of the queue and a contradiction."""
     values[code >> 1] = 1 - 2 * (code & 1)
@@ -106,7 +108,7 @@ def _assign(
     offsets: Codes, literals: Codes, occurrence_offsets: Codes, occurrence_clauses: Codes,
     values: Spins, n_true: Codes, n_open: Codes, wanted: Codes,
 ) -> Any:  # fmt: skip
-    # a clause is queued at most once: when its number of open literals falls to one, or at the start
+    # a clause is queued at most once: at the start, or when one open literal is left
     queue = np.empty(n_open.size + 1, np.int32)
     n_queued = 0
     for clause in range(n_open.size):

@@ -1,7 +1,7 @@
 """Focused local search on clauses: pick a violated clause, flip one of its variables.
 
-probSAT (Balint, Schöning, SAT 2012) chooses by the number of clauses that a flip would break, with a
-polynomial law in short clauses and an exponential one in long ones; WalkSAT/SKC (Selman, Kautz,
+probSAT (Balint, Schöning, SAT 2012) chooses by the number of clauses that a flip would break, with
+a polynomial law in short clauses and an exponential one in long ones; WalkSAT/SKC (Selman, Kautz,
 Cohen, AAAI 1994) flips a variable that breaks nothing if there is one, else a random one with
 probability ``noise`` and one of the least breaks otherwise.
 """
@@ -14,10 +14,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import Floats, one_of
-from ..kernels import RandomState, kernel, next_float
-from ..message_passing.clause_system import ClauseSystem, Codes, Occurrences, Spins, occurrences
-from ..progress import progress_bar
+from inference.checks import Floats, one_of
+from inference.kernels import RandomState, kernel, next_float
+from inference.message_passing.clause_system import (
+    ClauseSystem,
+    Codes,
+    Occurrences,
+    Spins,
+    occurrences,
+)
+from inference.progress import progress_bar
 
 Rule = Literal["probsat", "walksat"]
 
@@ -90,7 +96,7 @@ def random_spins(n_variables: int, state: RandomState) -> Spins:
     return _random_spins(n_variables, state)  # type: ignore[no-any-return]
 
 
-def local_search(
+def walk(
     system: ClauseSystem,
     walker: Walker,
     *,

@@ -1,0 +1,68 @@
+"""Random K-SAT and ordinary formulas: marginals, entropies, complexities, and solutions.
+
+A formula asks that every clause, an "or" of some variables or their negations, holds. Seen as a
+spin system, its energy is the number of violated clauses, and its ground states are the solutions.
+Near the threshold of satisfiability solutions form clusters in which many variables are frozen;
+belief propagation counts solutions, survey propagation counts clusters, and both can guide a search
+to a solution where complete solvers give up.
+
+Sources: Mézard, Parisi, Zecchina, Science 297, 812 (2002); Braunstein, Mézard, Zecchina, Random
+Struct. Algorithms 27, 201 (2005), cs/0212002; Marino, Parisi, Ricci-Tersenghi, Nature
+Communications 7, 12996 (2016); Balint, Schöning, SAT 2012.
+
+In reading order:
+
+===================== ==============================================================================
+`Formula`             clauses from lists, DIMACS files, or generators (`random_formula`,
+                      `planted_formula`)
+`count_solutions`     and `exact_marginals`: every assignment of up to 24 variables looked at
+`belief_propagation`  marginals and the log number of solutions, exact on trees
+`survey_propagation`  frozen variables and the log number of clusters
+`propagate_units`     what unit clauses force
+`decimate`            fix what messages decide, with backtracking
+`reinforce`           fields that follow the marginals
+`local_search`        probSAT and WalkSAT
+`solve`               all of these in turns
+`THRESHOLDS`          where phases end, with `annealed_entropy` and `first_moment_threshold`
+===================== ==============================================================================
+"""
+
+from .enumeration import ExactCounts, count_solutions, exact_marginals
+from .formula import Formula, planted_formula, random_formula
+from .propagation import (
+    BeliefResult,
+    SurveyResult,
+    UnitPropagation,
+    belief_propagation,
+    propagate_units,
+    survey_propagation,
+)
+from .rounds import solve
+from .solvers import Decimation, Satisfiability, SolverResult, decimate, local_search, reinforce
+from .theory import THRESHOLDS, Thresholds, annealed_entropy, first_moment_threshold
+
+__all__ = [
+    "THRESHOLDS",
+    "BeliefResult",
+    "Decimation",
+    "ExactCounts",
+    "Formula",
+    "Satisfiability",
+    "SolverResult",
+    "SurveyResult",
+    "Thresholds",
+    "UnitPropagation",
+    "annealed_entropy",
+    "belief_propagation",
+    "count_solutions",
+    "decimate",
+    "exact_marginals",
+    "first_moment_threshold",
+    "local_search",
+    "planted_formula",
+    "propagate_units",
+    "random_formula",
+    "reinforce",
+    "solve",
+    "survey_propagation",
+]
