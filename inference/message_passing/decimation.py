@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inference.checks import Floats
+from inference.checks import Floats, positive, positive_int
 from inference.kernels import RandomState, kernel, uniform
 from inference.progress import progress_bar
 from inference.status import Status
@@ -92,7 +92,21 @@ def decimate_clauses(
     -------
     DecimationResult
         The values violate no clause unless ``end`` is CONTRADICTION.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
     """
+    if not 0.0 < fraction <= 1.0:
+        raise ValueError(f"fraction: expected a share in (0, 1], got {fraction}")
+    if not 0.0 <= backtracking < 0.5:
+        raise ValueError(
+            f"backtracking: expected a share in [0, 0.5), got {backtracking}; from a half on "
+            "nothing is ever finished"
+        )
+    positive("tol", tol)
+    positive_int("max_sweeps", max_sweeps)
     where = occurrences(system)
     partial = unassigned(system)
     culprit = assign(system, where, partial)
