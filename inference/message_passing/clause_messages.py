@@ -115,6 +115,8 @@ def propagate(
             bar.update(done)
             if culprit >= 0 or residual <= tol or not np.isfinite(residual):
                 break
+    if culprit < 0:
+        culprit = forced_both_ways(system, om)
     if culprit >= 0:
         status = Status.CONTRADICTION
     elif not np.isfinite(residual) and system.n_edges:
@@ -122,6 +124,17 @@ def propagate(
     else:
         status = Status.CONVERGED if residual <= tol else Status.MAX_STEPS
     return Propagation(om, float(residual), n_steps, status, int(culprit))
+
+
+def forced_both_ways(system: ClauseSystem, om: Floats) -> int:
+    """Return a clause that forces a variable which another one forces to the opposite, or -1."""
+    forcing = np.flatnonzero(om == 0)
+    forced = np.zeros(2 * system.n_variables, bool)
+    forced[system.literals[forcing]] = True
+    against = forcing[forced[system.literals[forcing] ^ 1]]
+    if not len(against):
+        return -1
+    return int(np.searchsorted(system.offsets, against[0], side="right")) - 1
 
 
 def literal_weights(field: Floats) -> Floats:

@@ -11,7 +11,7 @@ from inference.checks import Floats
 from inference.fixed_point import fixed_point
 from inference.status import Status
 
-from .clause_messages import Propagation
+from .clause_messages import Propagation, forced_both_ways
 from .clause_system import ClauseSystem
 
 
@@ -47,9 +47,10 @@ def propagate_in_parallel(
         # only 0 / 0 makes a NaN here: a literal that other clauses force to be true and to be false
         undefined = np.isnan(np.asarray(_flood(result.value, key, *arguments)))
         status, culprit = Status.CONTRADICTION, int(clauses[np.argmax(undefined)])
-    return Propagation(
-        np.array(result.value), float(result.residual), int(result.n_steps), status, culprit
-    )
+    reached = np.array(result.value)
+    if culprit < 0 and (culprit := forced_both_ways(system, reached)) >= 0:
+        status = Status.CONTRADICTION
+    return Propagation(reached, float(result.residual), int(result.n_steps), status, culprit)
 
 
 def _flood(
