@@ -6,11 +6,33 @@ import contextlib
 import hashlib
 import os
 import platform
+import signal
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 NO_CACHE = "CAVITY_NO_CACHE"
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the block, then raise ``KeyboardInterrupt``.
+
+    For imports: packages that are interrupted halfway fail in ways of their own.
+    """
+    pressed: list[int] = []
+    try:
+        before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    except ValueError:  # not the main thread, where no signal arrives
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def start_jax() -> None:

@@ -36,7 +36,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         "--time-limit",
         type=float,
         metavar="SECONDS",
-        help="give up after this time (default: after five rounds of growing work)",
+        help="give up the search after this time (default: after five rounds of growing work)",
     )
     add(
         "--marginals",
@@ -48,20 +48,23 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
 
 
 def _solve(arguments: argparse.Namespace) -> int:
-    if arguments.marginals and not arguments.marginals.parent.is_dir():  # not after the long work
-        raise ValueError(f"{arguments.marginals}: there is no folder {arguments.marginals.parent}")
-
-    from ._session import start_jax
-
-    start_jax()
-    from models.ksat import Formula, Satisfiability, solve
-
-    progress = False if arguments.quiet else None
+    _check_output(arguments.marginals)  # not after the long work
     fewest: list[int] = []
+    formula = None
     try:
+        from ._session import start_jax, undisturbed
+
+        with undisturbed():
+            start_jax()
+            from inference.checks import positive
+            from models.ksat import Formula, Satisfiability, solve
+
+        if arguments.time_limit is not None:
+            positive("--time-limit", arguments.time_limit)
+        progress = False if arguments.quiet else None
         formula = Formula.from_dimacs(arguments.formula)
-        print(
-            f"c {arguments.formula}: {formula.n_variables} variables, {formula.n_clauses} clauses"
+        _comment(
+            f"{arguments.formula}: {formula.n_variables} variables, {formula.n_clauses} clauses"
         )
         if arguments.marginals:
             _write_marginals(formula, arguments.marginals, arguments.seed, progress)
@@ -74,26 +77,46 @@ def _solve(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     except KeyboardInterrupt:
-        if fewest:
-            print(f"c interrupted: {fewest[-1]} violated clauses at best")
+        if formula is None:
+            _comment("interrupted before the file was read")
+        elif fewest:
+            _comment(f"interrupted: {fewest[-1]} violated clauses at best")
         else:
-            print("c interrupted before the search began")
+            n_violated = formula.energy([1] * formula.n_variables)
+            _comment(f"interrupted before the search: all true leave {n_violated} violated clauses")
         print("s UNKNOWN", flush=True)
         return UNKNOWN
+    culprit = result.stats.pop("culprit", None)
     for name, value in result.stats.items():
-        print(f"c {name} {value:.3f}" if isinstance(value, float) else f"c {name} {value}")
+        _comment(f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}")
     if result.status is Satisfiability.UNSATISFIABLE:
-        culprit = result.stats["culprit"]
-        print(f"c unit propagation violates clause {culprit + 1}: {formula.clause(culprit)}")
+        _comment(f"unit propagation violates {_clause(formula, culprit)}")
         print("s UNSATISFIABLE")
         return UNSATISFIABLE
-    if result.status is Satisfiability.UNKNOWN:
-        print(f"c {result.energy} violated clauses at best")
+    n_violated = formula.energy(result.assignment)  # on the clauses of the file, whoever found it
+    if n_violated:
+        _comment(f"{n_violated} violated clauses at best")
         print("s UNKNOWN")
         return UNKNOWN
     print("s SATISFIABLE")
     print(_values(result.assignment))
     return SATISFIABLE
+
+
+def _comment(text: str) -> None:
+    print(f"c {text}", flush=True)  # a pipe too sees how far a long run is
+
+
+def _check_output(path: Path | None) -> None:
+    if path and not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}")
+    if path and path.is_dir():
+        raise ValueError(f"{path}: expected a file to write, got a folder")
+
+
+def _clause(formula: Formula, index: int) -> str:
+    """Name a clause by its place in the file, counted from 1, and its literals."""
+    return " ".join([f"clause {index + 1}:", *map(str, formula.clause(index)), "0"])
 
 
 def _values(assignment: Any) -> str:
@@ -114,7 +137,9 @@ def _write_marginals(formula: Formula, path: Path, seed: int, progress: bool | N
 
     result = belief_propagation(formula, seed=seed, on_failure="ignore", progress=progress)
     if result.status is Status.CONTRADICTION:
-        print(f"c {path}: not written, belief propagation: {result.status.message}")
+        _comment(f"{path}: not written, belief propagation: {result.status.message}")
+        if result.culprit >= 0:
+            _comment(f"contradiction at {_clause(formula, result.culprit)}")
         return
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -122,7 +147,9 @@ def _write_marginals(formula: Formula, path: Path, seed: int, progress: bool | N
         writer.writerows(
             [number, repr(value)] for number, value in enumerate(result.marginals.tolist(), start=1)
         )
-    print(f"c {path}: marginals by belief propagation, {result.n_steps} sweeps")
-    print(f"c Bethe log number of solutions {result.log_partition:.6g} nats")
+    _comment(f"{path}: marginals by belief propagation, {result.n_steps} sweeps")
+    _comment(f"Bethe log number of solutions {result.log_partition:.6g} nats")
     if result.status is not Status.CONVERGED:
-        print(f"c warning: {result.status.message}: change {result.residual:.2g} in the last sweep")
+        _comment(
+            f"warning: {result.status.message}: change {result.residual:.2g} in the last sweep"
+        )
