@@ -376,6 +376,20 @@ def test_a_bad_option_is_one_line(capsys, tmp_path, options, parts):
         assert part in err[0]
 
 
+@pytest.mark.parametrize(("step", "size"), [("solve", ": 1 variables, 1 clauses"), ("Formula", "")])
+def test_a_formula_beyond_the_memory_is_one_line(capsys, tmp_path, monkeypatch, step, size):
+    def exhausted(*_, **__):
+        raise MemoryError
+
+    path = written(tmp_path / "large.cnf", [[1]])
+    if step == "solve":
+        monkeypatch.setattr(models.ksat, step, exhausted)
+    else:
+        monkeypatch.setattr(models.ksat.Formula, "from_dimacs", exhausted)
+    code, _, err = solve(capsys, path)
+    assert (code, err) == (2, [f"cavity: {path}{size}: too large for the memory"])
+
+
 # --- as a user runs it -----------------------------------------------------------------------
 
 

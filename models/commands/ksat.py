@@ -86,6 +86,9 @@ def _solve(arguments: argparse.Namespace) -> int:
             _comment(f"interrupted before the search: all true leave {n_violated} violated clauses")
         print("s UNKNOWN", flush=True)
         return UNKNOWN
+    except MemoryError as fault:
+        size = f": {formula.n_variables} variables, {formula.n_clauses} clauses" if formula else ""
+        raise ValueError(f"{arguments.formula}{size}: too large for the memory") from fault
     culprit = result.stats.pop("culprit", None)
     for name, value in result.stats.items():
         _comment(f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}")
