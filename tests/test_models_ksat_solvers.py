@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pysat.solvers import Cadical153
 
 from inference.message_passing.decimation import DecimationEnd
 from models.ksat import (
@@ -46,8 +45,10 @@ def violated(formula, assignment):
 
 
 def satisfiable(formula):
-    with Cadical153([list(formula.clause(a)) for a in range(formula.n_clauses)]) as complete:
-        return complete.solve()
+    """Ask a complete solver."""
+    solver = pytest.importorskip("pycryptosat", reason="comes with the extra dev").Solver()
+    solver.add_clauses([formula.clause(a) for a in range(formula.n_clauses)])
+    return solver.solve()[0]
 
 
 @given(CLAUSES)
@@ -72,7 +73,8 @@ def test_ordinary_formulas_are_solved_at_once():
         n = (50, 100, 250)[index % 3]
         alpha = (3.0, 3.5, 4.0)[index // 3 % 3]
         formula = random_formula(n, round(alpha * n), 3, seed=index)
-        if not satisfiable(formula):
+        if local_search(formula, max_flips=2_000_000, seed=index).energy:
+            assert not satisfiable(formula), f"seed {index} has a solution that was not found"
             continue
         n_satisfiable += 1
         result = solve(formula, seed=index)

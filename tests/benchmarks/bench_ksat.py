@@ -3,9 +3,9 @@
 `solved`: random formulas (seeds 0, 1, ...; one core, compilation apart), `solve` with its defaults.
 The peer is our own probSAT alone with the same time limit; `difference` counts the formulas left
 unsolved and `tolerance` how many may be, so `run.py` judges the numbers that the solver promises.
-`complete_solvers`: the same formulas given to kissat 4.0.4 and CaDiCaL 1.9.5 (wheels of
-python-sat), each in a process of its own that is ended at the limit; a run that was ended counts as
-the limit, so ratios are lower bounds.
+`complete_solvers`: the same formulas given to kissat (`--sat`) and CryptoMiniSat, from the wheels
+passagemath-kissat and pycryptosat, each in a process of its own that is ended at the limit; a run
+that was ended counts as the limit, so ratios are lower bounds.
 `large`: a formula of 100,000 (or a million) variables in a fresh process, with its peak memory.
 `work`: sweeps and flips against the medians of the recipe the solver follows (in `reference`).
 `rates`: updates of messages and flips a second, against the rates that are required.
@@ -17,11 +17,14 @@ import os
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
+import contextlib
+import importlib.metadata
 import json
-import multiprocessing
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import harness
 import numpy as np
@@ -42,7 +45,7 @@ PROMISED = [
     (5, 20.0, 10_000, 5, 60.0, 1),
 ]
 QUICK = [(3, 4.0, 2000, 3, 10.0, 0), (4, 9.0, 1000, 3, 10.0, 0)]
-COMPLETE = ("kissat404", "cadical195")
+COMPLETE = ("kissat", "cryptominisat")
 
 
 def formula_of(k, alpha, n, seed):
@@ -95,16 +98,31 @@ def bench_solved(quick):
         )
 
 
-def run_complete(name, clauses, answer):
-    from pysat.solvers import Solver
+CRYPTOMINISAT = """
+import sys, pycryptosat
+solver = pycryptosat.Solver()
+with open(sys.argv[1]) as file:
+    for line in file:
+        if line[0] not in "cp":
+            solver.add_clause([int(word) for word in line.split()[:-1]])
+print(solver.solve()[0])
+"""
 
-    with Solver(name=name, bootstrap_with=clauses) as solver:
-        answer.put(solver.solve())
+
+def command_of(name, path):
+    """Return the command line of a complete solver."""
+    if name == "cryptominisat":
+        return [sys.executable, "-c", CRYPTOMINISAT, path]
+    (kissat,) = (
+        str(file.locate())
+        for file in importlib.metadata.files("passagemath-kissat")
+        if file.name == "kissat"
+    )
+    return [kissat, "-q", "--sat", path]
 
 
 def bench_complete_solvers(quick):
     warm()
-    spawn = multiprocessing.get_context("spawn")
     cases = [(3, 4.0, 300, 2, 5.0)] if quick else [
         (3, 4.0, 10_000, 2, 30.0), (3, 4.2, 10_000, 2, 30.0), (4, 9.5, 10_000, 2, 30.0),
         (3, 4.2, 250, 4, 30.0),
@@ -114,18 +132,15 @@ def bench_complete_solvers(quick):
             own, peer, finished = [], [], 0
             for seed in range(n_seeds):
                 formula = formula_of(k, alpha, n, seed)
-                clauses = [list(formula.clause(a)) for a in range(formula.n_clauses)]
-                answer = spawn.Queue()
-                process = spawn.Process(target=run_complete, args=(name, clauses, answer))
-                start = time.perf_counter()
-                process.start()
-                process.join(limit)
-                peer.append(time.perf_counter() - start)
-                if process.is_alive():
-                    process.kill()
-                    process.join()
-                else:
-                    finished += 1
+                with tempfile.TemporaryDirectory() as folder:
+                    path = str(Path(folder) / "formula.cnf")
+                    formula.to_dimacs(path)
+                    start = time.perf_counter()
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        command = command_of(name, path)
+                        subprocess.run(command, timeout=limit, capture_output=True, check=False)
+                        finished += 1
+                    peer.append(time.perf_counter() - start)
                 own.append(timed(lambda f=formula, s=limit: solve(f, time_limit=s))[0])
             yield harness.row(
                 "complete_solvers",
