@@ -15,6 +15,7 @@ from inference.message_passing.clause_messages import (
     Propagation,
     bethe,
     biases,
+    forced_both_ways,
     literal_weights,
     log_products,
     propagate,
@@ -320,10 +321,10 @@ def _flood(
     """Run the generic driver, whose messages are half-fields towards the spin +1."""
     import jax
     import jax.numpy as jnp
-    from inference.message_passing.belief_propagation import belief_propagation
-    from inference.message_passing.factors import ClauseFactors
 
     from graphs.factor_graph import FactorGraph
+    from inference.message_passing.belief_propagation import belief_propagation
+    from inference.message_passing.factors import ClauseFactors
 
     clauses = np.repeat(np.arange(system.n_clauses, dtype=np.int32), np.diff(system.offsets))
     sign = (1 - 2 * (system.literals & 1)).astype(np.float64)
@@ -331,12 +332,16 @@ def _flood(
         system.literals >> 1, clauses, n_variables=system.n_variables, n_factors=system.n_clauses
     )
     result = belief_propagation(
-        graph, ClauseFactors(jnp.asarray(sign)), field=jnp.asarray(fields),
+        graph, ClauseFactors.from_signs(graph, sign), field=jnp.asarray(fields),
         schedule="parallel", damping=damping, tol=tol, max_steps=max_steps,
         init=jnp.asarray(-0.5 * sign * np.log(om)), key=jax.random.key(0), on_failure="ignore",
     )  # fmt: skip
     reached = np.exp(-2.0 * sign * np.asarray(result.messages))
+    culprit = int(result.culprit)  # the driver counts variables first, then factors
+    if culprit >= system.n_variables:
+        culprit -= system.n_variables
+    elif culprit >= 0:
+        culprit = forced_both_ways(system, reached)
     return Propagation(
-        reached, float(result.residual), int(result.n_steps), Status(int(result.status)),
-        int(result.culprit),
-    )  # fmt: skip
+        reached, float(result.residual), int(result.n_steps), Status(int(result.status)), culprit
+    )
