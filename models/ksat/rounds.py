@@ -63,6 +63,8 @@ _POLISH_FLIPS = 20
 """Flips a variable from the best assignment of a reinforcement."""
 _DECIMATIONS = ((0.3, 0.02), (0.4, 0.01), (0.45, 0.005))
 """Shares of backtracking steps and of variables a step, by round."""
+_LARGE = 300_000
+"""Variables from which a step decides twice as many: what is large averages itself."""
 _REINFORCEMENT_RATE = 2e-3
 """Of the first round; half of it in every further one."""
 _LONG = 4
@@ -240,6 +242,8 @@ def _decimated(
     system: ClauseSystem, index: int, state: RandomState, deadline: float, progress: bool | None
 ) -> _Attempt:
     backtracking, fraction = _DECIMATIONS[min(index, len(_DECIMATIONS) - 1)]
+    if system.n_variables >= _LARGE:
+        fraction *= 2
     partial = decimate_clauses(
         system, state=state, rho=SURVEY, fraction=fraction, backtracking=backtracking,
         deadline=deadline, progress=progress,
