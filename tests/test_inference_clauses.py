@@ -89,6 +89,16 @@ def test_one_sequential_sweep_is_the_equation_applied_clause_by_clause():
         assert found.residual == pytest.approx(np.abs(expected - om).max())
 
 
+def test_messages_stay_probabilities():
+    # above 1 by a rounding error, the log of a survey's 1 - P would be that of a negative number
+    system = random_system(3000, 12_750, [3], 0)
+    om = uniform(system.n_edges, 0.0, 1.0, random_state(0))
+    found = propagate(system, om, rho=1.0, tol=1e-6, max_steps=1000, state=random_state(0))
+    assert found.om.max() <= 1.0
+    assert biases(system, found.om, rho=1.0).min() >= 0.0
+    assert np.isfinite(bethe(system, found.om, rho=1.0))
+
+
 def test_exact_zeros_come_and_go():
     # unit clauses send messages of exactly zero, also to variables in many clauses
     clauses = [[1], [-1, 2], [-2, 3, 4], [-3, 5], [2, -5], [3, 4, -1], [-4, 6, 7]]

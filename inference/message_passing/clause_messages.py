@@ -333,7 +333,7 @@ def sweeps(
                 complement = true_prob[place] + false_prob[place] * complement
                 if damping > 0.0:
                     new = damping * old + (1.0 - damping) * new
-                new = max(new, floor)
+                new = min(max(new, floor), 1.0)  # sums of probabilities round up
                 largest = max(largest, abs(new - old))
                 om[edge] = new
                 if old == 0.0:
