@@ -20,6 +20,7 @@ from suite_helpers import assert_z
 import inference.importance as importance_module
 import models.deep_linear.exact as exact_module
 import models.deep_linear.solvers as solvers_module
+from inference.importance import StudentMixture
 from inference.quadrature import trapezoid
 from inference.status import CavityWarning, ConvergenceError, PrecisionError, Status
 from models.deep_linear import (
@@ -765,6 +766,21 @@ def test_tempering_agrees_with_importance_sampling(deep, key):
     assert_z(found.log_evidence, reference.log_evidence, error)
     (value, error), (expected, margin) = (r.expectation(lambda q: q) for r in (found, reference))
     assert_z(value, expected, np.hypot(error, margin))
+
+
+def test_particles_of_many_coordinates_need_little_memory(key):
+    # 465 coordinates, a local renormaliser of 30 sites: one matrix a particle would be 3.5 GB
+    dim = 465
+    reference = StudentMixture(jnp.zeros(1), jnp.zeros((1, dim)), jnp.eye(dim)[None])
+    program = jax.jit(solvers_module.reference_particles).lower(key, reference).compile()
+    memory = program.memory_analysis()
+    assert memory.temp_size_in_bytes < 5e8
+    particles = program(key, reference)
+    assert particles.shape == (16, 128, dim)
+    # islands are independent: none repeats another
+    assert len(np.unique(np.asarray(particles[:, 0, 0]))) == 16
+    variance = particles.var() * 6 / 8  # Student's t of 8 degrees of freedom: 8/6
+    assert variance == pytest.approx(1.0, abs=0.05)
 
 
 @pytest.mark.statistical

@@ -279,16 +279,22 @@ def _reference(x: jax.Array, mixture: StudentMixture) -> jax.Array:
     return mixture_log_prob(mixture, x[None])[0]
 
 
+def reference_particles(key: jax.Array, reference: StudentMixture) -> jax.Array:
+    """Return draws from the reference in islands, ``(n_islands, n_particles, d)``."""
+    # an island at a time: a draw gathers a matrix (d, d), gigabytes for all of them together
+    island_keys = jax.random.split(key, _N_ISLANDS)
+    return jax.lax.map(lambda one: sample_mixture(one, reference, _N_PARTICLES), island_keys)
+
+
 def _by_smc(asked: Asked, key: jax.Array, progress: bool | None) -> PosteriorResult:
     data, architecture, beta = asked
     train = data.training_part
     keys = split_named(key, "particles", "tempering")
     reference = laplace_mixture(joint_modes(train, architecture, beta))
-    particles = sample_mixture(keys["particles"], reference, _N_ISLANDS * _N_PARTICLES)
     found = tempered_smc(
         joint(architecture),
         _reference,
-        particles.reshape(_N_ISLANDS, _N_PARTICLES, -1),
+        reference_particles(keys["particles"], reference),
         key=keys["tempering"],
         target_args=(train, beta),
         reference_args=(reference,),
