@@ -9,6 +9,10 @@ vocabulary that every module shares is re-exported here. In reading order:
 ``keys``                random keys split by name
 ``precision``           the guard for computations that single precision would spoil
 ``fixed_point``         one driver for every damped fixed-point iteration
+``kernels``             compiled loops and their random numbers
+``message_passing``     belief and survey propagation, decimation, reinforcement
+``monte_carlo``         single-spin Metropolis, annealing, local search
+``schedules``           how a temperature changes on the way
 ``quadrature``          tensor trapezoid rules for low-dimensional integrals
 ``gaussian_mixture``    Gaussian scale mixtures as NumPyro distributions
 ``importance``          Laplace / Student-t importance sampling, judged by Pareto-k
