@@ -24,10 +24,10 @@ class FixedPointResult(NamedTuple, Generic[S]):
     status: jax.Array
 
 
-def max_abs(difference: Any) -> jax.Array:
-    """Return the largest absolute entry over all leaves of a pytree."""
-    leaves = jax.tree_util.tree_leaves(difference)
-    return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in leaves]))
+def largest_change(update: Any, state: Any) -> jax.Array:
+    """Return the largest absolute difference of two pytrees over all entries of all leaves."""
+    changes = jax.tree_util.tree_map(lambda new, old: jnp.max(jnp.abs(new - old)), update, state)
+    return jnp.max(jnp.stack(jax.tree_util.tree_leaves(changes)))
 
 
 def fixed_point(
@@ -39,7 +39,7 @@ def fixed_point(
     tol: float = 1e-8,
     max_steps: int = 1000,
     damping: float = 0.0,
-    norm: Callable[[Any], jax.Array] = max_abs,
+    distance: Callable[[Any, Any], jax.Array] = largest_change,
 ) -> FixedPointResult[S]:
     """Iterate ``state <- damping * state + (1 - damping) * step(state)`` until it stands still.
 
@@ -55,19 +55,22 @@ def fixed_point(
         Arrays that ``step`` needs. Passed, not closed over: a second call with the same ``step``
         and equal shapes re-uses the compiled program.
     tol
-        Stop once ``norm(step(state) - state) <= tol``: the residual of the map itself, whatever
+        Stop once ``distance(step(state), state) <= tol``: the residual of the map itself, whatever
         the damping.
     max_steps
         Upper limit of the number of steps.
     damping
-        In [0, 1): the share of the old state that is kept.
-    norm
-        Maps the pytree of differences to a scalar.
+        In [0, 1): the share of the old state that is kept. Infinite entries do not mix: where the
+        old or the new one is infinite, the new one counts.
+    distance
+        ``distance(update, state)`` maps the new and the old pytree to a scalar. A state with
+        infinite entries needs one that stays finite there, because the default does not.
 
     Returns
     -------
     FixedPointResult
-        ``status`` is CONVERGED, MAX_STEPS, or NON_FINITE; then ``value`` is the last finite state.
+        ``status`` is CONVERGED, MAX_STEPS, or, if the distance was NaN or infinite, NON_FINITE;
+        then ``value`` is the state before.
 
     Raises
     ------
@@ -93,13 +96,13 @@ def fixed_point(
         raise ValueError(f"damping: expected a number in [0, 1), got {damping}")
     if not isinstance(max_steps, jax.core.Tracer) and int(max_steps) < 1:
         raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
-    return _iterate(step, norm, init, key, args, tol, max_steps, damping)
+    return _iterate(step, distance, init, key, args, tol, max_steps, damping)
 
 
-@partial(jax.jit, static_argnames=("step", "norm"))
+@partial(jax.jit, static_argnames=("step", "distance"))
 def _iterate(
     step: Callable[..., S],
-    norm: Callable[[Any], jax.Array],
+    distance: Callable[[Any, Any], jax.Array],
     init: S,
     key: jax.Array,
     args: tuple[Any, ...],
@@ -114,16 +117,15 @@ def _iterate(
     def advance(carry: tuple[S, jax.Array, jax.Array]) -> tuple[S, jax.Array, jax.Array]:
         state, _, t = carry
         update = step(state, jax.random.fold_in(key, t), *args)
-        difference = jax.tree_util.tree_map(jnp.subtract, update, state)
-        residual = norm(difference).astype(dtype)
+        residual = distance(update, state).astype(dtype)
         finite = jnp.isfinite(residual)
-        state = jax.tree_util.tree_map(
-            lambda old, change: jnp.where(finite, old + (1 - damping) * change, old).astype(
-                old.dtype
-            ),
-            state,
-            difference,
-        )
+
+        def blend(old: jax.Array, new: jax.Array) -> jax.Array:
+            mixed = new + damping * (old - new)
+            mixed = jnp.where(jnp.isfinite(new - old), mixed, new)
+            return jnp.where(finite, mixed, old).astype(old.dtype)
+
+        state = jax.tree_util.tree_map(blend, state, update)
         return state, jnp.where(finite, residual, jnp.nan), t + 1
 
     init = jax.tree_util.tree_map(jnp.asarray, init)

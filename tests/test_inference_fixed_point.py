@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from inference.fixed_point import fixed_point, max_abs
+from inference.fixed_point import fixed_point, largest_change
 from inference.status import Status
 
 float32 = pytest.mark.float32
@@ -162,19 +162,51 @@ def test_new_numbers_of_the_same_shape_do_not_retrace(key):
     assert len(calls) > n_traced, "a new shape must retrace, else this test counts nothing"
 
 
-def test_the_norm_decides_what_small_means(key):
-    def first_entry(difference):
-        return jnp.abs(difference[0])
+def test_the_distance_decides_what_small_means(key):
+    def first_entry(update, state):
+        return jnp.abs(update[0] - state[0])
 
     init = jnp.array([0.0, 1.0])
-    result = fixed_point(lambda x, _: x * jnp.array([1.0, 0.9]), init, key=key, norm=first_entry)
+    result = fixed_point(
+        lambda x, _: x * jnp.array([1.0, 0.9]), init, key=key, distance=first_entry
+    )
     assert int(result.n_steps) == 1
     assert Status(int(result.status)) is Status.CONVERGED
 
 
 @float32
-def test_max_abs_looks_at_every_leaf():
-    assert float(max_abs({"a": jnp.array([1.0, -5.0]), "b": jnp.array([[3.0]])})) == 5.0
+def test_the_default_distance_looks_at_every_leaf():
+    state = {"a": jnp.array([1.0, 0.0]), "b": jnp.array([[3.0]])}
+    update = {"a": jnp.array([1.0, -5.0]), "b": jnp.array([[4.0]])}
+    assert float(largest_change(update, state)) == 5.0
+
+
+def change_of_tanh(update, state):
+    return jnp.max(jnp.abs(jnp.tanh(update) - jnp.tanh(state)))
+
+
+@float32
+@pytest.mark.parametrize("damping", [0.0, 0.5])
+def test_infinities_are_values_where_the_distance_is_bounded(key, damping):
+    def step(x, _):  # entries: to infinity and to stay, from infinity, from one to the other, none
+        return jnp.array([jnp.inf, 2.0, -jnp.inf, 0.5 * x[3]])
+
+    init = jnp.array([0.0, jnp.inf, jnp.inf, 1.0])
+    settings = {"key": key, "tol": TOL, "damping": damping}
+    result = fixed_point(step, init, distance=change_of_tanh, **settings)
+    assert Status(int(result.status)) is Status.CONVERGED
+    assert float(result.residual) <= TOL
+    np.testing.assert_allclose(result.value, [np.inf, 2.0, -np.inf, 0.0], atol=10 * TOL)
+    refused = fixed_point(step, init, **settings)
+    assert Status(int(refused.status)) is Status.NON_FINITE
+    np.testing.assert_array_equal(refused.value, init)
+
+
+@float32
+def test_without_damping_the_update_is_taken_to_the_last_bit(key):
+    # 0.1 + (0.3 - 0.1) is not 0.3
+    result = fixed_point(lambda x, _: 0 * x + 0.3, jnp.array(0.1), key=key, max_steps=1)
+    assert result.value == jnp.array(0.3)
 
 
 def test_the_driver_is_differentiable_in_forward_mode(key):
