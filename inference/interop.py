@@ -189,10 +189,11 @@ def diagnostics(draws: ArrayLike, *, name: str = "draws") -> Diagnostics:
         if width == 0:
             continue
         unit = (element - low) / width
-        mcse[i] = width * float(az.mcse(unit))
-        ess[i] = float(az.ess(unit))
+        # item: beside Numba ArviZ 0.23 makes an array of one number
+        mcse[i] = width * np.asarray(az.mcse(unit)).item()
+        ess[i] = np.asarray(az.ess(unit)).item()
         with np.errstate(divide="ignore", invalid="ignore"):  # chains that never moved: infinity
-            r_hat[i] = float(az.rhat(unit if len(unit) > 1 else _halves(unit)))
+            r_hat[i] = np.asarray(az.rhat(unit if len(unit) > 1 else _halves(unit))).item()
     shape = values.shape[2:]
     return Diagnostics(
         np.asarray(values.mean(axis=(0, 1))),

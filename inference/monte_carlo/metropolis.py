@@ -74,16 +74,23 @@ def metropolis_sweep(
         Of the same types as the arguments.
     """
     n = spins.shape[0]
+    to_site, to_accept = jax.random.split(key)
+    # all at once: drawing inside the loop costs more than everything else in it
+    thresholds = jax.random.uniform(to_accept, (n_flips,), energy.dtype)
+    sites = (
+        jax.random.randint(to_site, (n_flips,), 0, n)
+        if order == "random"
+        else jnp.arange(n_flips) % n
+    )
 
     def propose(
         step: jax.Array, carry: tuple[jax.Array, jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         spins, energy, accepted = carry
-        to_site, to_accept = jax.random.split(jax.random.fold_in(key, step))
-        site = jax.random.randint(to_site, (), 0, n) if order == "random" else step % n
+        site = sites[step]
         delta = jnp.asarray(delta_energy(spins, site, *args), energy.dtype)
         chance = acceptance_probability(delta, beta).astype(accepted.dtype)
-        flip = jax.random.uniform(to_accept, (), accepted.dtype) < chance
+        flip = thresholds[step] < chance
         spins = spins.at[site].multiply(jnp.where(flip, -1, 1).astype(spins.dtype))
         return spins, energy + jnp.where(flip, delta, 0), accepted + chance
 
