@@ -24,15 +24,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import harness
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from graphs.factor_graph import FactorGraph
+from graphs.segment import segment_sum
 from inference.kernels import random_state, uniform
+from inference.message_passing.belief_propagation import belief_propagation
 from inference.message_passing.clause_messages import propagate
+from inference.message_passing.factors import ClauseFactors
 from inference.monte_carlo.local_search import random_spins, start_walk, walk
 from models.ksat import local_search, random_formula, solve
+
+jax.config.update("jax_enable_x64", True)
 
 # k, alpha, n, seeds, seconds, formulas that may stay unsolved
 PROMISED = [
@@ -77,7 +86,7 @@ def bench_solved(quick):
                 elapsed, result = timed(
                     lambda f=formula, s=limit: local_search(f, max_flips=2**40, time_limit=s)
                 )
-                peer.append(elapsed)
+                peer.append(limit if result.energy else elapsed)  # cut by the clock on the wall
                 alone.append(result.energy)
         unsolved = sum(result.energy > 0 for result in results)
         yield harness.row(
@@ -268,12 +277,62 @@ def bench_rates(quick):
         )  # fmt: skip
 
 
+SHORT, LONG = 5, 25  # sweeps: the difference of two runs is that of their sweeps alone
+
+
+@partial(jax.jit, static_argnames="n_variables")
+def gather_and_sum(values, edge_variable, n_variables):
+    """The least that a parallel sweep has to do: one gather and one sum over the edges."""
+    totals = segment_sum(values, edge_variable, n_variables)
+    return totals[edge_variable]
+
+
+def bench_parallel_sweep(quick):
+    n = 5_000 if quick else 100_000
+    system = formula_of(3, 4.0, n, 0).system
+    clauses = np.repeat(np.arange(system.n_clauses), np.diff(system.offsets))
+    graph = FactorGraph.from_edges(
+        system.literals >> 1, clauses, n_variables=n, n_factors=system.n_clauses
+    )
+    factors = ClauseFactors.from_signs(graph, 1 - 2 * (system.literals & 1))
+    for dtype, most in ((jnp.float32, 1 / 3), (jnp.float64, None)):
+        first = jnp.asarray(uniform(system.n_edges, 0.0, 0.1, random_state(0)), dtype)
+
+        def run(n_steps, first=first, dtype=dtype):
+            result = belief_propagation(
+                graph, factors, field=jnp.zeros(n, dtype), damping=0.3, tol=1e-30,
+                max_steps=n_steps, init=first, key=jax.random.key(0), on_failure="ignore",
+            )  # fmt: skip
+            assert int(result.n_steps) == n_steps  # it converged? then nothing was timed
+            return result.messages
+
+        runs, bounds = [], []
+        for repeat in range(3 if quick else 8):
+            few, many = (
+                harness.seconds(lambda r=run: r(SHORT)),
+                harness.seconds(lambda r=run: r(LONG)),
+            )
+            bound = min(
+                harness.seconds(lambda f=first: gather_and_sum(f, graph.edge_variable, n))
+                for _ in range(5)
+            )
+            if repeat:  # the first compiles
+                runs.append((many - few) / (LONG - SHORT))
+                bounds.append(bound)
+        yield harness.row(
+            "parallel_sweep", {"dtype": jnp.dtype(dtype).name, "n_edges": system.n_edges},
+            reference="one gather and one segment sum of the same messages", own_s=runs,
+            reference_s=bounds, required=most, per_second=system.n_edges / np.median(runs),
+        )  # fmt: skip
+
+
 BENCHMARKS = {
     "solved": bench_solved,
     "complete_solvers": bench_complete_solvers,
     "large": bench_large,
     "work": bench_work,
     "rates": bench_rates,
+    "parallel_sweep": bench_parallel_sweep,
 }
 
 if __name__ == "__main__":
