@@ -25,7 +25,9 @@ from models.deep_linear import (
     conv_weights_model,
     infinite_width,
     log_evidence_given_mixing,
+    minimizer,
     posterior,
+    proportional_saddle,
 )
 from models.deep_linear.conv_conditional import (
     as_mean,
@@ -422,3 +424,25 @@ def test_other_bad_input():
         conv_posterior(inputs(big, 3), Y, big, BETA, method="quadrature")
     with pytest.raises(ValueError, match="x: expected shape"):
         conv_prior(X[..., :3], SMALL)
+
+
+def test_networks_and_data_of_two_kinds():
+    convolutional, flat = conv_data(X, Y, SMALL), compress(X[:, 0], Y, Architecture((3,)))
+    other = ConvArchitecture(4, ConvLayer(2, 3))  # three sites instead of two
+    pairs = [(convolutional, Architecture((3,))), (convolutional, other), (flat, SMALL)]
+    for data, network in pairs:
+        for solve in (posterior, infinite_width, minimizer, proportional_saddle):
+            with pytest.raises(
+                ValueError, match=r"architecture: expected .* rows as the data have"
+            ):
+                solve(data, network, BETA)
+    for call in (conv_posterior, conv_weights_model, conv_collapsed_model):
+        with pytest.raises(TypeError, match="architecture: expected a ConvArchitecture, got Arch"):
+            call(X, Y, Architecture((3,)), BETA)
+    with pytest.raises(TypeError, match="architecture: expected a ConvArchitecture, got None"):
+        conv_prior(X, None)
+    for solve in (posterior, minimizer):
+        with pytest.raises(TypeError, match="architecture: expected an Architecture or a Conv"):
+            solve(flat, (3,), BETA)
+        with pytest.raises(TypeError, match="data: expected the result of compress"):
+            solve(X[:, 0], Architecture((3,)), BETA)

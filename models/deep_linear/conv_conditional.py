@@ -104,6 +104,10 @@ def checked_images(name: str, value: ArrayLike, architecture: ConvArchitecture) 
     TypeError, ValueError
         If the shape is not ``(n, in_channels, *input_shape)`` or an entry is not finite.
     """
+    if not isinstance(architecture, ConvArchitecture):
+        raise TypeError(
+            f"architecture: expected a ConvArchitecture, got {type(architecture).__name__}"
+        )
     expected = (architecture.in_channels, *architecture.input_shape)
     images = checked(name, value, (1 + len(expected),))
     if images.shape[1:] != expected:

@@ -13,7 +13,9 @@ import jax
 
 from . import conditional, conv_conditional
 from .compression import CompressedData
+from .conv_architecture import ConvArchitecture
 from .conv_conditional import ConvData
+from .theory import Architecture
 
 Data = CompressedData | ConvData
 
@@ -75,3 +77,35 @@ _CONVOLUTIONAL = GivenMixing(
 def given_mixing(data: Data) -> GivenMixing:
     """Return the functions for this type of data."""
     return _CONVOLUTIONAL if isinstance(data, ConvData) else _FULLY_CONNECTED
+
+
+def check_pair(data: Any, architecture: Any) -> None:
+    """Check that data and network have the same outputs and sites.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of them is something else, or they do not fit.
+    """
+    if not isinstance(data, CompressedData | ConvData):
+        raise TypeError(
+            "data: expected the result of compress, compress_kernel or conv_posterior(...).data, "
+            f"got {type(data).__name__}"
+        )
+    if not isinstance(architecture, Architecture | ConvArchitecture):
+        raise TypeError(
+            "architecture: expected an Architecture or a ConvArchitecture, "
+            f"got {type(architecture).__name__}"
+        )
+    if data.n_outputs != architecture.n_outputs:
+        raise ValueError(
+            f"architecture.n_outputs: expected {data.n_outputs} as the data have, "
+            f"got {architecture.n_outputs}"
+        )
+    n_sites = data.patches.shape[1] if isinstance(data, ConvData) else 1
+    n_rows = len(architecture.mean_matrix)
+    if n_rows != data.n_outputs * n_sites:
+        raise ValueError(
+            f"architecture: expected a mixing matrix of {data.n_outputs * n_sites} rows as the "
+            f"data have (outputs times sites), got {n_rows} of this {type(architecture).__name__}"
+        )

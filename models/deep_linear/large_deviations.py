@@ -23,7 +23,7 @@ from inference.checks import Floats, positive, positive_semidefinite
 from inference.precision import require_x64
 
 from .compression import CompressedData
-from .given import Data, given_mixing
+from .given import Data, check_pair, given_mixing
 from .saddle_scan import ScalarAction, response_of, stationary_points
 from .saddle_search import common_starts, commuting_starts, limit_of, minima
 from .saddles import Saddle, from_scan, from_search
@@ -186,15 +186,11 @@ def proportional_saddle(data: Data, architecture: Any, beta: float) -> Saddle:
 
 
 def _checked(data: Data, architecture: Any, beta: float, size: float | None) -> tuple[float, float]:
+    check_pair(data, architecture)
     beta = positive("beta", beta, allow_inf=True)
     if not architecture.widths:
         raise ValueError(
             "architecture: expected a hidden layer, got none: Q is constant, nothing is learned"
-        )
-    if data.n_outputs != architecture.n_outputs:
-        raise ValueError(
-            f"architecture.n_outputs: expected {data.n_outputs} as the data have, "
-            f"got {architecture.n_outputs}"
         )
     rank = getattr(data, "rank", data.n_samples)
     if math.isinf(beta) and rank < data.n_samples:

@@ -33,7 +33,7 @@ from inference.tempering import tempered_smc
 from .compression import CompressedData
 from .coordinates import MixingCoordinates, Network, layout, mixing_matrix
 from .exact import by_constant, by_quadrature, scalar
-from .given import Data, given_mixing
+from .given import Data, check_pair, given_mixing
 from .joint import joint, joint_modes
 from .predictive import Nodes, PosteriorResult, summarise
 from .sampling import run_collapsed
@@ -101,7 +101,7 @@ def posterior(
     ------
     PrecisionError
         In single precision.
-    ValueError
+    TypeError, ValueError
         If data and architecture do not fit, ``beta`` is not positive, the method is unknown or
         cannot treat the architecture, or ``beta`` is infinite where the evidence is zero or
         infinite.
@@ -125,12 +125,8 @@ def posterior(
     one_of("method", method, METHODS)
     check_on_failure(on_failure)
     positive_int("n_draws", n_draws)
+    check_pair(data, architecture)
     beta = _checked_beta(beta, data, architecture)
-    if data.n_outputs != architecture.n_outputs:
-        raise ValueError(
-            f"architecture.n_outputs: expected {data.n_outputs} as the data have, "
-            f"got {architecture.n_outputs}"
-        )
     key = jax.random.key(0) if key is None else key
     check_key(key)
     if not architecture.widths:
@@ -155,6 +151,7 @@ def infinite_width(data: Data, architecture: Network, beta: float) -> PosteriorR
         One node, the prior mean of ``Q``: the neural-network Gaussian process.
     """
     require_x64("infinite_width")
+    check_pair(data, architecture)
     limit = architecture.widened(_WIDE) if architecture.widths else architecture
     beta = _checked_beta(beta, data, limit)
     return by_constant(data, architecture, beta)
