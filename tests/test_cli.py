@@ -417,6 +417,10 @@ def test_a_constant_target_is_named(capsys, tmp_path):
     code, _, err = fit(capsys, path)
     assert code == 2
     assert "column 'a'" in err[0]
+    path.write_text("a,b,u\n1,2,0.1\n2,5,0.1\n3,9,0.1\n")
+    code, _, err = fit(capsys, path)
+    assert (code, len(err)) == (2, 1)
+    assert f"{path}: expected an input that varies, got the same 'u' in every row" in err[0]
 
 
 def test_tables_of_the_commands(tmp_path):

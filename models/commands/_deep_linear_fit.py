@@ -96,6 +96,11 @@ def _fit(arguments: argparse.Namespace) -> None:
                 f"{arguments.train}: column {name!r}: expected different numbers to learn from, "
                 f"got {column[0]:g} in every row"
             )
+    if (x == x[0]).all():
+        raise ValueError(
+            f"{arguments.train}: expected an input that varies, got the same "
+            f"{', '.join(map(repr, inputs))} in every row"
+        )
     model: Any = DeepLinearRegressor(
         "select" if arguments.select else arguments.widths,
         precisions=arguments.precisions,
