@@ -7,6 +7,7 @@ unsolved and `tolerance` how many may be, so `run.py` judges the numbers that th
 passagemath-kissat and pycryptosat, each in a process of its own that is ended at the limit; a run
 that was ended counts as the limit, so ratios are lower bounds.
 `large`: a formula of 100,000 (or a million) variables in a fresh process, with its peak memory.
+`frontier`: how close to the threshold `solve` gets, without a promise.
 `work`: sweeps and flips against the medians of the recipe the solver follows (in `reference`).
 `rates`: updates of messages and flips a second, against the rates that are required.
 `parallel_sweep`: one parallel sweep of belief propagation on 1.2e6 edges against the bare gather
@@ -53,6 +54,7 @@ PROMISED = [
     (4, 9.7, 10_000, 10, 30.0, 2),
     (5, 20.0, 10_000, 5, 60.0, 1),
 ]
+QUICK_FRONTIER = [(3, 4.24, 2000, 1, 5.0)]
 QUICK = [(3, 4.0, 2000, 3, 10.0, 0), (4, 9.0, 1000, 3, 10.0, 0)]
 COMPLETE = ("kissat", "cryptominisat")
 
@@ -204,6 +206,34 @@ def bench_large(quick):
         )
 
 
+# k, alpha, n, seeds, seconds
+FRONTIER = [
+    (3, 4.24, 10_000, 10, 30.0),
+    (3, 4.25, 10_000, 5, 30.0),
+    (4, 9.8, 10_000, 5, 30.0),
+    (3, 4.24, 100_000, 1, 150.0),
+    (3, 4.25, 100_000, 1, 150.0),
+    (4, 9.8, 100_000, 1, 150.0),
+]
+
+
+def bench_frontier(quick):
+    """How close to the threshold: nothing is promised here."""
+    warm()
+    for k, alpha, n, n_seeds, limit in QUICK_FRONTIER if quick else FRONTIER:
+        own, energies = [], []
+        for seed in range(n_seeds):
+            formula = formula_of(k, alpha, n, seed)
+            elapsed, result = timed(lambda f=formula, s=limit: solve(f, time_limit=s))
+            own.append(elapsed)
+            energies.append(result.energy)
+        yield harness.row(
+            "frontier", {"k": k, "alpha": alpha, "n": n, "seeds": n_seeds, "limit_s": limit},
+            reference="the limit", own_s=own, reference_s=[limit] * n_seeds, seconds=own,
+            solved=energies.count(0), violated=energies,
+        )  # fmt: skip
+
+
 def bench_work(quick):
     """Work units: the same on every machine."""
     from models.ksat import decimate, reinforce
@@ -330,6 +360,7 @@ BENCHMARKS = {
     "solved": bench_solved,
     "complete_solvers": bench_complete_solvers,
     "large": bench_large,
+    "frontier": bench_frontier,
     "work": bench_work,
     "rates": bench_rates,
     "parallel_sweep": bench_parallel_sweep,
