@@ -26,7 +26,7 @@ def state():
     }
 
 before = state()
-import graphs, inference, models, models.cli, models.deep_linear
+import graphs, inference, models, models.cli, models.deep_linear, models.ksat
 after = state()
 changed = [name for name in before if before[name] != after[name]]
 assert not changed, f"importing changed {changed}"
