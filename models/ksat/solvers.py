@@ -32,7 +32,7 @@ GUIDES = {"survey": SURVEY, "belief": BELIEF}
 FLIPS_A_VARIABLE = 1000
 
 
-class Satisfiability(enum.Enum):
+class Satisfiability(enum.StrEnum):
     """What is known of a formula. Only unit propagation proves that there is no solution."""
 
     SATISFIABLE = "SATISFIABLE"
