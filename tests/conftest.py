@@ -49,3 +49,14 @@ def key(request):
     """A key of the test's own, the same in every order and on every worker."""
     # crc32, because Python's hash() is salted per process
     return jax.random.fold_in(jax.random.key(0), zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _release_compiled_programs():
+    """Forget the programs of a file after it.
+
+    Every compiled program holds memory maps; two thousand tests hold more than the 65,530 that
+    Linux allows a process, and the next one to be loaded crashes it.
+    """
+    yield
+    jax.clear_caches()
