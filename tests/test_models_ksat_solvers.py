@@ -1,5 +1,9 @@
 """Solvers: what they claim is true, what they should solve they solve, and they say what failed."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +13,7 @@ from inference.message_passing.decimation import DecimationEnd
 from models.ksat import (
     Formula,
     Satisfiability,
+    compile_kernels,
     count_solutions,
     decimate,
     local_search,
@@ -32,8 +37,7 @@ IMPOSSIBLE = [[a, b, c] for a in (1, -1) for b in (2, -2) for c in (3, -3)]
 @pytest.fixture(scope="module", autouse=True)
 def _compiled():
     """Compile first: a time limit of a tenth of a second is for the search alone."""
-    solve(random_formula(400, 1700, 3, seed=0), method="survey")
-    solve(Formula.from_clauses([[1, 2]]))
+    compile_kernels()
 
 
 def violated(formula, assignment):
@@ -233,3 +237,35 @@ def test_local_search_goes_on_from_where_it_is_told(rule):
 def test_bad_arguments_are_named(call, arguments, message):
     with pytest.raises(ValueError, match=message):
         call(random_formula(20, 60, 3, seed=0), **arguments)
+
+
+COMPILED = """
+import json, sys
+from numba.core.dispatcher import Dispatcher
+import models.ksat as ksat
+
+def signatures():
+    ours = ("inference.", "models.ksat")
+    modules = [module for name, module in sys.modules.items() if name.startswith(ours)]
+    return {
+        f"{d.py_func.__module__}.{d.__name__}": len(d.signatures)
+        for m in modules for d in vars(m).values() if isinstance(d, Dispatcher)
+    }
+
+ksat.compile_kernels()
+before = signatures()
+for k, alpha in ((3, 4.1), (4, 9.3)):
+    for method in ("local", "survey", "reinforce"):
+        formula = ksat.random_formula(500, round(alpha * 500), k, seed=0)
+        ksat.solve(formula, method=method, time_limit=1)
+ksat.survey_propagation(ksat.random_formula(500, 2000, 3, seed=0))
+print(json.dumps([name for name, n in signatures().items() if n != before.get(name, 0)]))
+"""
+
+
+def test_nothing_is_left_to_compile_afterwards():
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", COMPILED],
+        cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert result.stdout.strip() == "[]"

@@ -57,7 +57,7 @@ def _solve(arguments: argparse.Namespace) -> int:
         with undisturbed():
             start_jax()
             from inference.checks import positive
-            from models.ksat import Formula, Satisfiability, solve
+            from models.ksat import Formula, Satisfiability, compile_kernels, solve
 
         if arguments.time_limit is not None:
             positive("--time-limit", arguments.time_limit)
@@ -66,6 +66,8 @@ def _solve(arguments: argparse.Namespace) -> int:
         _comment(
             f"{arguments.formula}: {formula.n_variables} variables, {formula.n_clauses} clauses"
         )
+        with undisturbed():
+            compile_kernels()
         if arguments.marginals:
             _write_marginals(formula, arguments.marginals, arguments.seed, progress)
         result = solve(

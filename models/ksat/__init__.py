@@ -22,7 +22,7 @@ In reading order:
 `decimate`            fix what messages decide, with backtracking
 `reinforce`           fields that follow the marginals
 `local_search`        probSAT and WalkSAT
-`solve`               all of these in turns
+`solve`               all of these in turns; `compile_kernels` beforehand
 `THRESHOLDS`          where phases end, with `annealed_entropy` and `first_moment_threshold`
 ===================== ==============================================================================
 """
@@ -37,7 +37,7 @@ from .propagation import (
     propagate_units,
     survey_propagation,
 )
-from .rounds import solve
+from .rounds import compile_kernels, solve
 from .solvers import Decimation, Satisfiability, SolverResult, decimate, local_search, reinforce
 from .theory import THRESHOLDS, Thresholds, annealed_entropy, first_moment_threshold
 
@@ -54,6 +54,7 @@ __all__ = [
     "UnitPropagation",
     "annealed_entropy",
     "belief_propagation",
+    "compile_kernels",
     "count_solutions",
     "decimate",
     "exact_marginals",

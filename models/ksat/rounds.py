@@ -15,7 +15,7 @@ import numpy as np
 
 from inference.checks import one_of
 from inference.kernels import RandomState, random_state
-from inference.message_passing.clause_messages import SURVEY
+from inference.message_passing.clause_messages import BELIEF, SURVEY
 from inference.message_passing.clause_system import ClauseSystem, Spins, residual
 from inference.message_passing.decimation import DecimationEnd, decimate_clauses
 from inference.message_passing.reinforcement import reinforce_clauses
@@ -27,8 +27,8 @@ from inference.monte_carlo.local_search import (
     walk,
 )
 
-from .formula import Formula
-from .propagation import propagate_units
+from .formula import Formula, random_formula
+from .propagation import belief_propagation, propagate_units
 from .solvers import (
     SolverResult,
     deadline_after,
@@ -71,6 +71,21 @@ _LONG = 4
 """Literals in the longest clause from which reinforcement pays."""
 
 Report = Callable[[int, Spins], None]
+
+
+def compile_kernels() -> None:
+    """Compile, or load from Numba's cache, all that `solve` and the propagations run on.
+
+    Otherwise the first call of each does: a few seconds in all, once for an installation. Call it
+    before taking times, or where an interruption must not hit a compiler (Numba loses some).
+    """
+    formula = random_formula(60, 200, 3, seed=0)
+    system, state = formula.system, random_state(0)
+    formula.energy(random_spins(60, state))
+    decimate_clauses(system, state=state, rho=BELIEF, fraction=0.05, backtracking=0.45)
+    reinforce_clauses(system, state=state, max_steps=2)
+    walk(system, start_walk(system, random_spins(60, state)), state=state, max_flips=10)
+    belief_propagation(formula, max_steps=2, on_failure="ignore")
 
 
 class _Attempt(NamedTuple):

@@ -40,7 +40,7 @@ from inference.message_passing.belief_propagation import belief_propagation
 from inference.message_passing.clause_messages import propagate
 from inference.message_passing.factors import ClauseFactors
 from inference.monte_carlo.local_search import random_spins, start_walk, walk
-from models.ksat import local_search, random_formula, solve
+from models.ksat import compile_kernels, local_search, random_formula, solve
 
 jax.config.update("jax_enable_x64", True)
 
@@ -63,12 +63,6 @@ def formula_of(k, alpha, n, seed):
     return random_formula(n, round(alpha * n), k, seed=seed)
 
 
-def warm():
-    """Compile every kernel, so that no run below pays for it."""
-    for method in ("local", "survey", "reinforce"):
-        solve(formula_of(4, 9.0, 400, 0), method=method, time_limit=1.0)
-
-
 def timed(call):
     start = time.process_time()
     result = call()
@@ -76,7 +70,7 @@ def timed(call):
 
 
 def bench_solved(quick):
-    warm()
+    compile_kernels()
     for k, alpha, n, n_seeds, limit, allowed in QUICK if quick else PROMISED:
         own, peer, results, alone = [], [], [], []
         for seed in range(n_seeds):
@@ -133,7 +127,7 @@ def command_of(name, path):
 
 
 def bench_complete_solvers(quick):
-    warm()
+    compile_kernels()
     cases = [(3, 4.0, 300, 2, 5.0)] if quick else [
         (3, 4.0, 10_000, 2, 30.0), (3, 4.2, 10_000, 2, 30.0), (4, 9.5, 10_000, 2, 30.0),
         (3, 4.2, 250, 4, 30.0),
@@ -165,10 +159,9 @@ def bench_complete_solvers(quick):
 
 LARGE = """
 import json, resource, sys, time
-from models.ksat import random_formula, solve
+from models.ksat import compile_kernels, random_formula, solve
 k, alpha, n, seed, limit = json.loads(sys.argv[1])
-for method in ("local", "survey", "reinforce"):
-    solve(random_formula(400, 3600, 4, seed=0), method=method, time_limit=1.0)
+compile_kernels()
 formula = random_formula(n, round(alpha * n), k, seed=seed)
 start = time.process_time()
 result = solve(formula, time_limit=limit)
@@ -219,7 +212,7 @@ FRONTIER = [
 
 def bench_frontier(quick):
     """How close to the threshold: nothing is promised here."""
-    warm()
+    compile_kernels()
     for k, alpha, n, n_seeds, limit in QUICK_FRONTIER if quick else FRONTIER:
         own, energies = [], []
         for seed in range(n_seeds):
@@ -266,7 +259,7 @@ def bench_work(quick):
 
 
 def bench_rates(quick):
-    warm()
+    compile_kernels()
     n = 2000 if quick else 10_000
     n_repeats = 2 if quick else 5
     for what, k, alpha, rho in (
