@@ -82,7 +82,7 @@ def compile_kernels() -> None:
     formula = random_formula(60, 200, 3, seed=0)
     system, state = formula.system, random_state(0)
     formula.energy(random_spins(60, state))
-    decimate_clauses(system, state=state, rho=BELIEF, fraction=0.05, backtracking=0.45)
+    decimate_clauses(system, state=state, rho=BELIEF, backtracking=0.4, tol=1.0)
     reinforce_clauses(system, state=state, max_steps=2)
     walk(system, start_walk(system, random_spins(60, state)), state=state, max_flips=10)
     belief_propagation(formula, max_steps=2, on_failure="ignore")
