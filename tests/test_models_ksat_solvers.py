@@ -188,7 +188,7 @@ def test_decimation_says_why_it_ended():
     assert refuted.culprit in (0, 1)
     hard = random_formula(3000, 12_900, 3, seed=0)
     assert decimate(hard, max_sweeps=3).end is DecimationEnd.NOT_CONVERGED
-    assert decimate(hard, time_limit=1e-9).end is DecimationEnd.TIME_LIMIT
+    assert decimate(hard, time_limit=1e-9).end is DecimationEnd.STOPPED
 
 
 def test_a_long_run_reports_its_best_and_keeps_to_its_limit():
@@ -201,6 +201,21 @@ def test_a_long_run_reports_its_best_and_keeps_to_its_limit():
     energies = [energy for energy, _ in heard]
     assert energies == sorted(energies, reverse=True)
     assert energies[-1] == result.energy == violated(formula, heard[-1][1])
+
+
+@pytest.mark.parametrize("method", ["auto", "local", "survey", "reinforce"])
+def test_a_search_can_be_ended(method):
+    formula = random_formula(2000, 9200, 3, seed=0)
+    asked = []
+
+    def soon():
+        asked.append(1)
+        return len(asked) > 3
+
+    result = solve(formula, method=method, should_stop=soon)
+    assert result.status is UNKNOWN
+    assert result.energy == violated(formula, result.assignment) > 0
+    assert 3 < len(asked) < 20
 
 
 @pytest.mark.parametrize("rule", ["probsat", "walksat"])

@@ -24,7 +24,7 @@ import numpy as np
 
 from inference.checks import Floats
 from inference.kernels import RandomState, kernel, shuffle
-from inference.progress import progress_bar
+from inference.progress import Stop, never, progress_bar
 from inference.status import Status
 
 from .clause_system import ClauseSystem, Codes
@@ -68,6 +68,7 @@ def propagate(
     max_steps: int,
     state: RandomState,
     reshuffle: bool = True,
+    stop: Stop = never,
     progress: bool | None = False,
 ) -> Propagation:
     """Sweep over the clauses one after another, each seeing the newest messages.
@@ -95,6 +96,8 @@ def propagate(
     reshuffle
         Whether each sweep has a random order of its own; else the order of the clauses, which
         reads memory in line.
+    stop
+        Ends the sweeps early, as if ``max_steps`` were reached.
     progress
         Whether to draw a bar; None draws on a terminal.
     """
@@ -105,7 +108,7 @@ def propagate(
     n_call = max(1, _EDGES_A_CALL // max(1, system.n_edges))
     n_steps, residual, culprit = 0, np.inf, -1
     with progress_bar(max_steps, "message passing", progress) as bar:
-        while n_steps < max_steps:
+        while n_steps < max_steps and not stop():
             done, residual, culprit = sweeps(
                 system.offsets, system.literals, om, weights, products, zeros, order, state,
                 rho, floor, damping, tol, min(n_call, max_steps - n_steps), reshuffle,

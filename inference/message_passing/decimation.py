@@ -8,14 +8,13 @@ With backtracking, a share of the steps frees the fixed variables that the messa
 from __future__ import annotations
 
 import enum
-import time
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from inference.checks import Floats, positive, positive_int
 from inference.kernels import RandomState, kernel, uniform
-from inference.progress import progress_bar
+from inference.progress import Stop, never, progress_bar
 from inference.status import Status
 
 from .clause_messages import biases, propagate
@@ -33,7 +32,7 @@ class DecimationEnd(enum.IntEnum):
     PARAMAGNETIC = 1
     NOT_CONVERGED = 2
     CONTRADICTION = 3
-    TIME_LIMIT = 4
+    STOPPED = 4
 
 
 class DecimationResult(NamedTuple):
@@ -60,7 +59,7 @@ def decimate_clauses(
     tol: float = 1e-2,
     max_sweeps: int = 1000,
     paramagnetic: float = 0.01,
-    deadline: float = np.inf,
+    stop: Stop = never,
     progress: bool | None = False,
 ) -> DecimationResult:
     """Fix variables by their messages until nothing is left or nothing is decided.
@@ -83,8 +82,8 @@ def decimate_clauses(
     paramagnetic
         Ends once the mean of the larger bias falls below it: clauses that survey propagation has
         nothing to say about are left to local search.
-    deadline
-        ``time.monotonic()`` at which to stop.
+    stop
+        Ends the decimation early.
     progress
         Whether to draw a bar; None draws on a terminal.
 
@@ -124,16 +123,16 @@ def decimate_clauses(
             bar.update(system.n_variables - n_free - bar.n)
             if not left.system.n_clauses:
                 return ended(DecimationEnd.ALL_FIXED)
-            if time.monotonic() > deadline:
-                return ended(DecimationEnd.TIME_LIMIT)
+            if stop():
+                return ended(DecimationEnd.STOPPED)
             messages = propagate(
                 left.system, om[left.edges], rho=rho, floor=FLOOR, tol=tol,
-                max_steps=max_sweeps, state=state, reshuffle=False,
+                max_steps=max_sweeps, state=state, reshuffle=False, stop=stop,
             )  # fmt: skip
             n_sweeps += messages.n_steps
             om[left.edges] = messages.om
             if messages.status is not Status.CONVERGED:
-                return ended(DecimationEnd.NOT_CONVERGED)
+                return ended(DecimationEnd.STOPPED if stop() else DecimationEnd.NOT_CONVERGED)
             bias = biases(left.system, messages.om, rho=rho)[:, :2]
             if bias.max(axis=1).mean() < paramagnetic:
                 return ended(DecimationEnd.PARAMAGNETIC)

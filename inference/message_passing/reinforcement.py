@@ -6,14 +6,13 @@ belief propagation of arXiv 1605.06444.
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 import numpy as np
 
 from inference.checks import positive, positive_int
 from inference.kernels import RandomState, uniform
-from inference.progress import progress_bar
+from inference.progress import Stop, never, progress_bar
 
 from .clause_messages import BELIEF, literal_weights, sweeps
 from .clause_system import ClauseSystem, Spins, n_violated
@@ -44,7 +43,7 @@ def reinforce_clauses(
     rate: float = 2e-3,
     max_steps: int = 600,
     patience: int = 150,
-    deadline: float = np.inf,
+    stop: Stop = never,
     progress: bool | None = False,
 ) -> ReinforcementResult:
     """Sweep, and after every sweep move the fields towards the total fields.
@@ -61,8 +60,8 @@ def reinforce_clauses(
         Most sweeps.
     patience
         Sweeps without fewer violated clauses until giving up.
-    deadline
-        ``time.monotonic()`` at which to stop.
+    stop
+        Ends the sweeps early.
     progress
         Whether to draw a bar; None draws on a terminal.
 
@@ -89,7 +88,7 @@ def reinforce_clauses(
     reinforcement, since = 0.0, 0
     n_steps = 0
     with progress_bar(max_steps, "reinforcement", progress) as bar:
-        while n_steps < max_steps and since < patience and time.monotonic() < deadline:
+        while n_steps < max_steps and since < patience and not stop():
             sweeps(
                 system.offsets, system.literals, om, weights, products, zeros, order, state,
                 BELIEF, FLOOR, 0.0, 0.0, 1, True, system.longest,

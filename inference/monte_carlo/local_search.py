@@ -8,7 +8,6 @@ probability ``noise`` and one of the least breaks otherwise.
 
 from __future__ import annotations
 
-import time
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ from inference.message_passing.clause_system import (
     Spins,
     occurrences,
 )
-from inference.progress import progress_bar
+from inference.progress import Stop, never, progress_bar
 
 Rule = Literal["probsat", "walksat"]
 
@@ -104,10 +103,10 @@ def walk(
     max_flips: int,
     rule: Rule = "probsat",
     noise: float = WALKSAT_NOISE,
-    deadline: float = np.inf,
+    stop: Stop = never,
     progress: bool | None = False,
 ) -> LocalSearchResult:
-    """Walk until every clause is satisfied, or ``max_flips`` or the deadline is reached.
+    """Walk until every clause is satisfied, ``max_flips`` are done, or ``stop`` says so.
 
     Parameters
     ----------
@@ -123,8 +122,8 @@ def walk(
         ``"probsat"`` or ``"walksat"``.
     noise
         Of WalkSAT only, in [0, 1].
-    deadline
-        ``time.monotonic()`` at which to stop.
+    stop
+        Ends the walk early.
     progress
         Whether to draw a bar; None draws on a terminal.
 
@@ -143,7 +142,7 @@ def walk(
     first = int(counters[3])
     with progress_bar(max_flips, "local search", progress) as bar:
         while counters[0] > 0 and counters[3] - first < max_flips:
-            if time.monotonic() > deadline:
+            if stop():
                 break
             before = int(counters[3])
             _walk(

@@ -11,28 +11,34 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 NO_CACHE = "CAVITY_NO_CACHE"
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the block, then raise ``KeyboardInterrupt``.
+def held_interrupts() -> Iterator[list[int]]:
+    """Count Ctrl-C instead of raising; the list that is yielded holds one entry a press.
 
-    For imports: packages that are interrupted halfway fail in ways of their own.
+    An exception out of nowhere breaks half-done imports, and compilers and compiled code lose it.
+    What runs long looks at the list; a second press raises ``KeyboardInterrupt`` after all.
     """
     pressed: list[int] = []
+
+    def press(number: int, _: Any) -> None:
+        pressed.append(number)
+        if len(pressed) > 1:
+            raise KeyboardInterrupt
+
     try:
-        before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+        before = signal.signal(signal.SIGINT, press)
     except ValueError:  # not the main thread, where no signal arrives
-        yield
+        yield pressed
         return
     try:
-        yield
+        yield pressed
     finally:
         signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt
 
 
 def start_jax() -> None:

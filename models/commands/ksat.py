@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from models.ksat import Formula
 
 METHODS = ("auto", "survey", "reinforce", "local")
@@ -49,43 +51,35 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
 
 def _solve(arguments: argparse.Namespace) -> int:
     _check_output(arguments.marginals)  # not after the long work
-    fewest: list[int] = []
+
+    from ._session import held_interrupts, start_jax
+
     formula = None
     try:
-        from ._session import start_jax, undisturbed
-
-        with undisturbed():
+        with held_interrupts() as pressed:
             start_jax()
             from inference.checks import positive
-            from models.ksat import Formula, Satisfiability, compile_kernels, solve
+            from models.ksat import Formula, Satisfiability, solve
 
-        if arguments.time_limit is not None:
-            positive("--time-limit", arguments.time_limit)
-        progress = False if arguments.quiet else None
-        formula = Formula.from_dimacs(arguments.formula)
-        _comment(
-            f"{arguments.formula}: {formula.n_variables} variables, {formula.n_clauses} clauses"
-        )
-        with undisturbed():
-            compile_kernels()
-        if arguments.marginals:
-            _write_marginals(formula, arguments.marginals, arguments.seed, progress)
-        result = solve(
-            formula,
-            method=arguments.method,
-            seed=arguments.seed,
-            time_limit=arguments.time_limit,
-            on_improvement=lambda energy, _: fewest.append(energy),
-            progress=progress,
-        )
-    except KeyboardInterrupt:
-        if formula is None:
-            _comment("interrupted before the file was read")
-        elif fewest:
-            _comment(f"interrupted: {fewest[-1]} violated clauses at best")
-        else:
-            n_violated = formula.energy([1] * formula.n_variables)
-            _comment(f"interrupted before the search: all true leave {n_violated} violated clauses")
+            if arguments.time_limit is not None:
+                positive("--time-limit", arguments.time_limit)
+            progress = False if arguments.quiet else None
+            formula = Formula.from_dimacs(arguments.formula)
+            _comment(
+                f"{arguments.formula}: {formula.n_variables} variables, {formula.n_clauses} clauses"
+            )
+            if arguments.marginals and not pressed:
+                _write_marginals(arguments, formula, lambda: bool(pressed), progress)
+            result = solve(
+                formula,
+                method=arguments.method,
+                seed=arguments.seed,
+                time_limit=arguments.time_limit,
+                should_stop=lambda: bool(pressed),
+                progress=progress,
+            )
+    except KeyboardInterrupt:  # pressed twice
+        _comment("interrupted at once")
         print("s UNKNOWN", flush=True)
         return UNKNOWN
     except MemoryError as fault:
@@ -100,7 +94,7 @@ def _solve(arguments: argparse.Namespace) -> int:
         return UNSATISFIABLE
     n_violated = formula.energy(result.assignment)  # on the clauses of the file, whoever found it
     if n_violated:
-        _comment(f"{n_violated} violated clauses at best")
+        _comment(f"{'interrupted: ' if pressed else ''}{n_violated} violated clauses at best")
         print("s UNKNOWN")
         return UNKNOWN
     print("s SATISFIABLE")
@@ -136,11 +130,23 @@ def _values(assignment: Any) -> str:
     return "\n".join([*lines, f"{line} 0"])
 
 
-def _write_marginals(formula: Formula, path: Path, seed: int, progress: bool | None) -> None:
+def _write_marginals(
+    arguments: argparse.Namespace,
+    formula: Formula,
+    should_stop: Callable[[], bool],
+    progress: bool | None,
+) -> None:
     from inference.status import Status
     from models.ksat import belief_propagation
 
-    result = belief_propagation(formula, seed=seed, on_failure="ignore", progress=progress)
+    path = arguments.marginals
+    result = belief_propagation(
+        formula,
+        seed=arguments.seed,
+        on_failure="ignore",
+        should_stop=should_stop,
+        progress=progress,
+    )
     if result.status is Status.CONTRADICTION:
         _comment(f"{path}: not written, belief propagation: {result.status.message}")
         if result.culprit >= 0:

@@ -28,6 +28,7 @@ from inference.message_passing.clause_system import (
     residual,
 )
 from inference.message_passing.unit_propagation import assign, unassigned
+from inference.progress import Stop, never
 from inference.status import OnFailure, Status, check_on_failure, report_status
 
 from .formula import Formula
@@ -108,6 +109,7 @@ def belief_propagation(
     max_steps: int = 1000,
     seed: int = 0,
     on_failure: OnFailure = "warn",
+    should_stop: Stop = never,
     progress: bool | None = None,
 ) -> BeliefResult:
     """Estimate marginals and the weighted number of satisfying assignments.
@@ -134,6 +136,9 @@ def belief_propagation(
     on_failure
         What happens without convergence or after a contradiction, next to the status: a warning,
         an error or nothing.
+    should_stop
+        Asked every few tenths of a second by the sequential schedule; True ends the sweeps, as if
+        ``max_steps`` were reached.
     progress
         Whether to draw a bar; None draws on a terminal.
 
@@ -175,7 +180,8 @@ def belief_propagation(
     if schedule == "sequential":
         reached = propagate(
             system, om, rho=BELIEF, weights=literal_weights(free_fields), damping=damping,
-            tol=tol, max_steps=max_steps, state=state, reshuffle=False, progress=progress,
+            tol=tol, max_steps=max_steps, state=state, reshuffle=False, stop=should_stop,
+            progress=progress,
         )  # fmt: skip
     else:
         reached = _flood(system, free_fields, om, damping, tol, max_steps)

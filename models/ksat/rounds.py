@@ -26,15 +26,16 @@ from inference.monte_carlo.local_search import (
     start_walk,
     walk,
 )
+from inference.progress import Stop
 
 from .formula import Formula, random_formula
 from .propagation import belief_propagation, propagate_units
 from .solvers import (
     SolverResult,
-    deadline_after,
     finish,
     judged,
     merged,
+    stop_within,
     unsatisfiable,
 )
 
@@ -104,6 +105,7 @@ def solve(
     seed: int = 0,
     time_limit: float | None = None,
     on_improvement: Report | None = None,
+    should_stop: Stop | None = None,
     progress: bool | None = None,
 ) -> SolverResult:
     """Look for a satisfying assignment.
@@ -122,7 +124,9 @@ def solve(
         Seconds after which the best assignment is returned; None stops after five rounds.
     on_improvement
         Called with the number of violated clauses and the assignment whenever it falls: to follow
-        a long run, or to keep its best answer when it is interrupted.
+        a long run.
+    should_stop
+        Asked every few tenths of a second; True ends the search and returns the best assignment.
     progress
         Whether to draw bars; None draws on a terminal.
 
@@ -146,7 +150,7 @@ def solve(
     """
     one_of("method", method, METHODS)
     start = time.monotonic()
-    deadline = deadline_after(time_limit)
+    stop = stop_within(time_limit, should_stop)
     state = random_state(seed)
     units = propagate_units(formula)
     if units.culprit >= 0:
@@ -156,7 +160,7 @@ def solve(
     fewest, stage, found_in = formula.energy(best), "start", 0
     n_sweeps = n_flips = 0
     n_rounds = N_ROUNDS if time_limit is None else None
-    attempts = _attempts(system, method, state, deadline, n_rounds, progress)
+    attempts = _attempts(system, method, state, stop, n_rounds, progress)
     while fewest:
         if on_improvement is not None:
             on_improvement(fewest, best)
@@ -180,7 +184,7 @@ def _attempts(
     system: ClauseSystem,
     method: Method,
     state: RandomState,
-    deadline: float,
+    stop: Stop,
     n_rounds: int | None,
     progress: bool | None,
 ) -> Iterator[tuple[int, _Attempt]]:
@@ -195,19 +199,17 @@ def _attempts(
                 walker = start_walk(system, random_spins(n, state))
             budget = _TINY_FLIPS if tiny else n * _FIRST_FLIPS * 4**index
             # one that falls no more is given up: survey propagation is quicker then
-            for found in _walked(
-                system, walker, state, budget, method == "auto", deadline, progress
-            ):
+            for found in _walked(system, walker, state, budget, method == "auto", stop, progress):
                 yield index, _Attempt("local search", found.configuration, 0, found.n_steps)
-        if time.monotonic() > deadline:
+        if stop():
             return
         if method == "reinforce" or (method == "auto" and not tiny and system.longest >= _LONG):
-            yield index, _reinforced(system, index, state, deadline, progress)
-        if time.monotonic() > deadline:
+            yield index, _reinforced(system, index, state, stop, progress)
+        if stop():
             return
         if method == "survey" or (method == "auto" and not tiny):
-            yield index, _decimated(system, index, state, deadline, progress)
-        if time.monotonic() > deadline:
+            yield index, _decimated(system, index, state, stop, progress)
+        if stop():
             return
         index += 1
 
@@ -218,16 +220,16 @@ def _walked(
     state: RandomState,
     budget: int,
     impatient: bool,
-    deadline: float,
+    stop: Stop,
     progress: bool | None,
 ) -> Iterator[LocalSearchResult]:
     """Yield a local search in pieces until it has used its budget or, if impatient, has stalled."""
     look = max(_SLICE * system.n_variables, _PIECE)
     n_flips, looked_at, fewest = 0, 0, system.n_clauses
-    while n_flips < budget and time.monotonic() < deadline:
+    while n_flips < budget and not stop():
         found = walk(
             system, walker, state=state, max_flips=min(budget - n_flips, look, _PIECE),
-            deadline=deadline, progress=progress,
+            stop=stop, progress=progress,
         )  # fmt: skip
         n_flips += found.n_steps
         yield found
@@ -238,30 +240,30 @@ def _walked(
 
 
 def _reinforced(
-    system: ClauseSystem, index: int, state: RandomState, deadline: float, progress: bool | None
+    system: ClauseSystem, index: int, state: RandomState, stop: Stop, progress: bool | None
 ) -> _Attempt:
     found = reinforce_clauses(
         system, state=state, rate=_REINFORCEMENT_RATE / 2**index, max_steps=600 * 2**index,
-        deadline=deadline, progress=progress,
+        stop=stop, progress=progress,
     )  # fmt: skip
     if found.energy == 0:
         return _Attempt("reinforcement", found.configuration, found.n_steps, 0)
     polished = walk(
-        system, start_walk(system, found.configuration), state=state, deadline=deadline,
+        system, start_walk(system, found.configuration), state=state, stop=stop,
         max_flips=_POLISH_FLIPS * system.n_variables, progress=progress,
     )  # fmt: skip
     return _Attempt("reinforcement", polished.configuration, found.n_steps, polished.n_steps)
 
 
 def _decimated(
-    system: ClauseSystem, index: int, state: RandomState, deadline: float, progress: bool | None
+    system: ClauseSystem, index: int, state: RandomState, stop: Stop, progress: bool | None
 ) -> _Attempt:
     backtracking, fraction = _DECIMATIONS[min(index, len(_DECIMATIONS) - 1)]
     if system.n_variables >= _LARGE:
         fraction *= 2
     partial = decimate_clauses(
         system, state=state, rho=SURVEY, fraction=fraction, backtracking=backtracking,
-        deadline=deadline, progress=progress,
+        stop=stop, progress=progress,
     )  # fmt: skip
     left = residual(system, partial.values)
     if partial.end is DecimationEnd.CONTRADICTION:  # an empty clause is left: nothing to search in
@@ -269,7 +271,7 @@ def _decimated(
         spins = merged(partial.values, left, inner)
         return _Attempt("survey propagation", spins, partial.n_sweeps, 0)
     inner, n_flips = finish(
-        left.system, state, max(1, _FINISH_FLIPS * len(left.variables)), deadline, progress
+        left.system, state, max(1, _FINISH_FLIPS * len(left.variables)), stop, progress
     )
     spins = merged(partial.values, left, inner)
     return _Attempt("survey propagation", spins, partial.n_sweeps, n_flips)

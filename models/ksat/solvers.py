@@ -22,6 +22,7 @@ from inference.monte_carlo.local_search import (
     start_walk,
     walk,
 )
+from inference.progress import Stop, stop_after
 
 from .formula import Formula, check_assignment
 from .propagation import UnitPropagation, propagate_units
@@ -124,7 +125,7 @@ def decimate(
     result = decimate_clauses(
         system, state=random_state(seed), rho=GUIDES[guide], fraction=fraction,
         backtracking=backtracking, tol=tol, max_sweeps=max_sweeps,
-        deadline=deadline_after(time_limit), progress=progress,
+        stop=stop_within(time_limit), progress=progress,
     )  # fmt: skip
     values = merged(units.values, units.left, result.values)
     return Decimation(values, result.end, result.n_steps, result.n_sweeps, result.culprit)
@@ -166,7 +167,7 @@ def reinforce(
         return unsatisfiable(formula, units, start)
     found = reinforce_clauses(
         units.left.system, state=random_state(seed), rate=rate, max_steps=max_steps,
-        patience=patience, deadline=deadline_after(time_limit), progress=progress,
+        patience=patience, stop=stop_within(time_limit), progress=progress,
     )  # fmt: skip
     assignment = merged(units.values, units.left, found.configuration)
     return judged(formula, assignment, start, n_sweeps=found.n_steps, n_flips=0, seed=seed)
@@ -219,7 +220,7 @@ def local_search(
     limit = max(1, FLIPS_A_VARIABLE * formula.n_variables) if max_flips is None else max_flips
     found = walk(
         system, start_walk(system, spins), state=state, max_flips=positive_int("max_flips", limit),
-        rule=rule, noise=noise, deadline=deadline_after(time_limit), progress=progress,
+        rule=rule, noise=noise, stop=stop_within(time_limit), progress=progress,
     )  # fmt: skip
     assignment = merged(units.values, units.left, found.configuration)
     return judged(formula, assignment, start, n_sweeps=0, n_flips=found.n_steps, seed=seed)
@@ -233,12 +234,12 @@ def merged(values: Spins, left: Residual, inner: Spins) -> Spins:
 
 
 def finish(
-    system: ClauseSystem, state: RandomState, max_flips: int, deadline: float, progress: bool | None
+    system: ClauseSystem, state: RandomState, max_flips: int, stop: Stop, progress: bool | None
 ) -> tuple[Spins, int]:
     """Return the best assignment of a local search from a random start, and its flips."""
     spins = random_spins(system.n_variables, state)
     found = walk(
-        system, start_walk(system, spins), state=state, max_flips=max_flips, deadline=deadline,
+        system, start_walk(system, spins), state=state, max_flips=max_flips, stop=stop,
         progress=progress,
     )  # fmt: skip
     return found.configuration, found.n_steps
@@ -261,6 +262,8 @@ def unsatisfiable(formula: Formula, units: UnitPropagation, start: float) -> Sol
     return SolverResult(assignment, formula.energy(assignment), Satisfiability.UNSATISFIABLE, stats)
 
 
-def deadline_after(time_limit: float | None) -> float:
-    """Return the ``time.monotonic()`` at which a limit of some seconds ends."""
-    return np.inf if time_limit is None else time.monotonic() + positive("time_limit", time_limit)
+def stop_within(time_limit: float | None, should_stop: Stop | None = None) -> Stop:
+    """Check a limit in seconds and return what tells when it has passed."""
+    return stop_after(
+        None if time_limit is None else positive("time_limit", time_limit), should_stop
+    )
