@@ -222,11 +222,13 @@ def conv_posterior(
     Notes
     -----
     One evidence costs O((D n)^3 + (D n)^2 S_1 q), the number of coordinates is about
-    ``(D S_1)^2 / 2`` a layer: meant for ``D S_1`` up to about 30 (arXiv 2406.03260). A hundred
-    examples, one output and 30 sites (465 coordinates, tempering) took 200 s and 0.95 GB on two
-    busy cores, the 9 sites of ``examples/deep_linear_conv.py`` half a minute. The cube of ``D n``
-    makes a gradient four to eight times dearer for three outputs on ten sites, of as many
-    coordinates: there tempering takes the better part of an hour.
+    ``(D S_1)^2 / 2`` a layer: meant for ``D S_1`` up to about 30 (arXiv 2406.03260).
+
+    A hundred examples and 465 coordinates by tempering, two cores shared with other work: one
+    output on 30 sites two minutes and 1 GB; three outputs on ten sites, whose covariance has three
+    times the rows, 150 s a temperature (several are needed) and 0.9 GB. Set
+    ``OPENBLAS_NUM_THREADS=1`` before NumPy is imported: its threads made a gradient of the second
+    up to a hundred times slower.
 
     Examples
     --------
