@@ -33,6 +33,7 @@ class Status(enum.IntEnum):
     CONTRADICTION = 3
     TRUNCATED = 4
     UNRELIABLE_WEIGHTS = 5
+    COLLAPSED = 6
 
     @property
     def message(self) -> str:
@@ -66,6 +67,10 @@ _SENTENCES: dict[Status, tuple[str, str]] = {
     Status.UNRELIABLE_WEIGHTS: (
         "the importance weights are dominated by a few draws",
         "use a proposal closer to the target or a tempered method",
+    ),
+    Status.COLLAPSED: (
+        "the messages decided every variable, and their free entropy means nothing",
+        "add damping, or lower the field or the number of constraints",
     ),
 }
 

@@ -1,5 +1,20 @@
 """Binary perceptrons and committee machines."""
 
+from .enumeration import ExactCounts, Solutions, enumerate_solutions, exact_marginals
+from .local_entropy import LocalEntropy, local_entropy
 from .problem import Problem, random_patterns, teacher_student
+from .propagation import BeliefResult, belief_propagation
 
-__all__ = ["Problem", "random_patterns", "teacher_student"]
+__all__ = [
+    "BeliefResult",
+    "ExactCounts",
+    "LocalEntropy",
+    "Problem",
+    "Solutions",
+    "belief_propagation",
+    "enumerate_solutions",
+    "exact_marginals",
+    "local_entropy",
+    "random_patterns",
+    "teacher_student",
+]

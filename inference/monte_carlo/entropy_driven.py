@@ -1,0 +1,234 @@
+"""Entropy-driven Monte Carlo: a walk of a reference towards the most solutions around it.
+
+Not the energy of the reference is followed but its local free entropy, the log of the number of
+solutions that a coupling holds near it, as message passing estimates it. That landscape is smooth
+where the one of the energy is rugged, and a reference surrounded by many solutions becomes one
+(Baldassi, Ingrosso, Lucibello, Saglietti, Zecchina, arXiv 1511.05634).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from inference.checks import Floats, finite_array, one_of, positive_int
+from inference.progress import Stop, never, progress_bar
+from inference.status import Status
+
+M = TypeVar("M")
+Spins = NDArray[np.int8]
+Proposals = Literal["random", "heuristic"]
+
+
+class Surroundings(NamedTuple, Generic[M]):
+    """What message passing says about the solutions around a reference."""
+
+    free_entropy: float
+    """Log of the sum of ``exp(coupling * reference . s)`` over the solutions ``s``; minus infinity
+    if the messages did not converge."""
+    local_entropy: float
+    """Log of the number of solutions at the distance that the coupling selects."""
+    fields: Floats
+    """``(n,)`` half-fields of the constraints alone: the sign is what they want a spin to be."""
+    n_sweeps: int
+    messages: M
+    """To start from at a reference nearby; never changed in place."""
+
+
+Look = Callable[[Spins, float, M | None], Surroundings[M]]
+"""From a reference ``(n,)``, a coupling and the messages of a reference nearby."""
+
+
+class EntropyDrivenTrace(NamedTuple):
+    """The walk: its start, every accepted move, and every change of the coupling."""
+
+    step: NDArray[np.int64]
+    """``(n,)`` proposals made so far."""
+    coupling: Floats
+    energy: NDArray[np.int64]
+    free_entropy: Floats
+    """Of the reference; never decreases while the coupling stays."""
+    local_entropy: Floats
+    n_flips: NDArray[np.int64]
+    """Spins that the move flipped."""
+    n_sweeps: NDArray[np.int64]
+    """Sweeps of message passing so far."""
+
+
+@dataclass
+class Walk(Generic[M]):
+    """A walk in progress, changed in place: hand it back to go on."""
+
+    reference: Spins
+    generator: np.random.Generator
+    rung: int = 0
+    """Index of the coupling."""
+    share: float = 1.0
+    """Of the candidates that the next proposal flips, relative to the largest."""
+    n_rejected: int = 0
+    """Proposals in a row."""
+    n_steps: int = 0
+    n_sweeps: int = 0
+    here: Surroundings[M] | None = None
+    rows: list[tuple[float, ...]] = field(default_factory=list)
+
+
+class EntropyDrivenResult(NamedTuple, Generic[M]):
+    """Where a walk ended, and the walk itself, which can go on."""
+
+    configuration: Spins
+    """``(n,)`` ±1, the reference of lowest energy."""
+    energy: int
+    n_steps: int
+    """Proposals, each of which ran message passing."""
+    status: Status
+    """CONVERGED if the energy is 0, else MAX_STEPS."""
+    trace: EntropyDrivenTrace
+    walk: Walk[M]
+
+
+def entropy_driven_monte_carlo(
+    look: Look[M],
+    energy: Callable[[Spins], int],
+    walk: Walk[M],
+    *,
+    couplings: Sequence[float],
+    proposals: Proposals = "heuristic",
+    largest_batch: float = 0.25,
+    patience: int = 10,
+    max_steps: int,
+    should_stop: Stop = never,
+    progress: bool | None = None,
+) -> EntropyDrivenResult[M]:
+    """Move a reference uphill in local free entropy until its energy is zero.
+
+    Parameters
+    ----------
+    look
+        Message passing around a reference.
+    energy
+        Number of violated constraints of a reference.
+    walk
+        ``Walk(reference, generator)``, or the walk of an earlier result to go on.
+    couplings
+        ``gamma`` of the ladder: the next one is taken when the walk is stuck (scoping), the first
+        one again after the last.
+    proposals
+        ``"random"`` spins, or, ``"heuristic"``, random ones among those that the constraints want
+        to be the other way.
+    largest_batch
+        Largest share of the candidates flipped at once. It halves with every rejection, down to a
+        single spin, and doubles again with every success; 0 for single flips throughout.
+    patience
+        Rejections of single flips in a row until the next coupling.
+    max_steps
+        Most proposals of this call.
+    should_stop
+        Asked before every proposal; True ends the walk.
+    progress
+        Whether to draw a bar; None draws on a terminal.
+
+    Returns
+    -------
+    EntropyDrivenResult
+        A move is accepted if the free entropy does not decrease.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    one_of("proposals", proposals, ("random", "heuristic"))
+    ladder = coupling_ladder(couplings)
+    if not 0.0 <= largest_batch <= 1.0:
+        raise ValueError(f"largest_batch: expected a number in [0, 1], got {largest_batch}")
+    positive_int("patience", patience)
+    positive_int("max_steps", max_steps)
+    value = energy(walk.reference)
+    best, lowest = walk.reference.copy(), value
+    if walk.here is None:
+        _settle(walk, look, ladder, value)
+    first = walk.n_steps
+    with progress_bar(max_steps, "entropy-driven search", progress) as bar:
+        while lowest > 0 and walk.n_steps - first < max_steps and not should_stop():
+            here = walk.here
+            assert here is not None  # settled above
+            sites = _propose(walk, here.fields, proposals, largest_batch)
+            proposed = walk.reference.copy()
+            proposed[sites] *= -1
+            there = look(proposed, ladder[walk.rung], here.messages)
+            walk.n_steps += 1
+            walk.n_sweeps += there.n_sweeps
+            bar.update(1)
+            if there.free_entropy >= here.free_entropy and there.free_entropy > -np.inf:
+                walk.reference, walk.here, walk.n_rejected = proposed, there, 0
+                walk.share = min(1.0, 2.0 * walk.share)
+                value = energy(proposed)
+                _record(walk, ladder, value, len(sites))
+                if value < lowest:
+                    best, lowest = proposed.copy(), value
+                    bar.set_postfix(energy=lowest, refresh=False)
+            elif len(sites) > 1:
+                walk.share *= 0.5
+            else:
+                walk.n_rejected += 1
+                if walk.n_rejected > patience and len(ladder) > 1:
+                    walk.rung = (walk.rung + 1) % len(ladder)
+                    _settle(walk, look, ladder, value)
+    return EntropyDrivenResult(
+        best, lowest, walk.n_steps - first,
+        Status.CONVERGED if lowest == 0 else Status.MAX_STEPS, _trace(walk), walk,
+    )  # fmt: skip
+
+
+def coupling_ladder(couplings: ArrayLike) -> Floats:
+    """Return couplings ``(n,)`` if they are positive and finite; else raise ``ValueError``."""
+    ladder = finite_array("couplings", couplings, ndim=(0, 1)).reshape(-1)
+    if (ladder <= 0).any():
+        raise ValueError(f"couplings: expected positive numbers, got {ladder.tolist()}")
+    return ladder
+
+
+def _propose(
+    walk: Walk[Any], fields: Floats, proposals: Proposals, largest_batch: float
+) -> NDArray[np.int64]:
+    n = len(walk.reference)
+    candidates = np.arange(n)
+    if proposals == "heuristic":
+        unhappy = np.flatnonzero(fields * walk.reference < 0)
+        candidates = unhappy if len(unhappy) else candidates
+        n_flips = max(1, int(largest_batch * walk.share * len(unhappy)))
+    else:
+        n_flips = max(1, int(largest_batch * walk.share * n))
+    return walk.generator.choice(candidates, n_flips, replace=False)
+
+
+def _settle(walk: Walk[M], look: Look[M], ladder: Floats, energy: int) -> None:
+    """Look around the reference at the coupling of the walk, from its last messages."""
+    messages = None if walk.here is None else walk.here.messages
+    walk.here = look(walk.reference, ladder[walk.rung], messages)
+    if walk.here.free_entropy == -np.inf and messages is not None:
+        walk.here = look(walk.reference, ladder[walk.rung], None)
+    walk.n_sweeps += walk.here.n_sweeps
+    walk.share, walk.n_rejected = 1.0, 0
+    _record(walk, ladder, energy, 0)
+
+
+def _record(walk: Walk[Any], ladder: Floats, energy: int, n_flips: int) -> None:
+    assert walk.here is not None
+    walk.rows.append(
+        (walk.n_steps, ladder[walk.rung], energy, walk.here.free_entropy, walk.here.local_entropy,
+         n_flips, walk.n_sweeps)
+    )  # fmt: skip
+
+
+def _trace(walk: Walk[Any]) -> EntropyDrivenTrace:
+    step, coupling, energy, free_entropy, local_entropy, n_flips, n_sweeps = np.array(walk.rows).T
+    return EntropyDrivenTrace(
+        step.astype(np.int64), coupling, energy.astype(np.int64), free_entropy, local_entropy,
+        n_flips.astype(np.int64), n_sweeps.astype(np.int64),
+    )  # fmt: skip
