@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,15 +11,8 @@ from numpyro.infer.mcmc import MCMCKernel
 from inference.checks import one_of, positive_int
 from inference.schedules import Schedule, constant
 
-from .metropolis import (
-    DeltaEnergy,
-    Energy,
-    Order,
-    check_energies,
-    metropolis_sweep,
-    random_spins,
-    spin_array,
-)
+from .chains import first_spins, is_batched, no_keywords, over_chains
+from .metropolis import DeltaEnergy, Energy, Order, check_energies, metropolis_sweep
 
 
 class SpinMetropolisState(NamedTuple):
@@ -122,16 +113,10 @@ class SpinMetropolis(MCMCKernel):  # type: ignore[misc]
         model_kwargs: dict[str, Any],
     ) -> SpinMetropolisState:
         """Return the first state, of one chain or of as many as there are keys."""
-        if model_kwargs:
-            raise ValueError(f"run: expected positional arguments only, got {sorted(model_kwargs)}")
-        to_spins = partial(self._first_spins, init_params)
-        typed = jnp.issubdtype(rng_key.dtype, jax.dtypes.prng_key)
-        batched = rng_key.ndim > (0 if typed else 1)
-        if batched:
-            spins = jnp.stack([to_spins(key, chain) for chain, key in enumerate(rng_key)])
-            example = spins[0]
-        else:
-            spins = example = to_spins(rng_key, None)
+        no_keywords(model_kwargs)
+        batched = is_batched(rng_key)
+        spins = first_spins(init_params, rng_key, self._n_spins, "spin")
+        example = spins[0] if batched else spins
         check_energies(self._energy, self._delta_energy, example, model_args)
 
         def start(key: jax.Array, spins: jax.Array) -> SpinMetropolisState:
@@ -141,7 +126,7 @@ class SpinMetropolis(MCMCKernel):  # type: ignore[misc]
             accepted = jnp.zeros((), energy.dtype)
             return SpinMetropolisState({"spin": spins}, potential, energy, accepted, step, key)
 
-        return _over_chains(start, batched)(rng_key, spins)
+        return over_chains(start, batched)(rng_key, spins)
 
     def sample(
         self,
@@ -164,23 +149,8 @@ class SpinMetropolis(MCMCKernel):  # type: ignore[misc]
                 state.i + 1, next_key,
             )  # fmt: skip
 
-        return _over_chains(draw, state.i.ndim > 0)(state)
+        return over_chains(draw, state.i.ndim > 0)(state)
 
     def get_diagnostics_str(self, state: SpinMetropolisState) -> str:
         """Return what the progress bar shows."""
         return f"acc. prob={jnp.mean(state.accept_prob):.2f}"
-
-    def _first_spins(self, init_params: Any, key: jax.Array, chain: int | None) -> jax.Array:
-        if init_params is None:
-            return random_spins(jax.random.fold_in(key, 1), self._n_spins)
-        given = init_params["spin"] if isinstance(init_params, dict) else init_params
-        spins = spin_array("init_params", given if chain is None else given[chain])
-        if spins.shape != (self._n_spins,):
-            raise ValueError(
-                f"init_params: expected {self._n_spins} spins a chain, got {spins.shape[0]}"
-            )
-        return spins
-
-
-def _over_chains(function: Callable[..., Any], batched: bool) -> Callable[..., Any]:
-    return jax.vmap(function) if batched else function

@@ -120,7 +120,7 @@ def belief_propagation(
     >>> from models.perceptron import random_patterns
     >>> result = belief_propagation(random_patterns(1001, 0.3, seed=0))
     >>> round(result.free_entropy / 1001, 3)
-    0.482
+    0.471
     """
     state = _checked(problem, method, schedule, damping, tol, max_steps, seed, on_failure)
     external = field_array(field, problem)

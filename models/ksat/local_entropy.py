@@ -1,0 +1,251 @@
+"""How many solutions surround an assignment, and the walk towards the most of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from inference.checks import Floats, one_of, positive, positive_int
+from inference.kernels import random_state, uniform
+from inference.message_passing.clause_messages import (
+    BELIEF,
+    bethe,
+    literal_weights,
+    log_products,
+    propagate,
+)
+from inference.message_passing.clause_system import ClauseSystem, Spins, n_violated
+from inference.message_passing.local_entropy import LocalEntropy, Pinned, surround
+from inference.monte_carlo.entropy_driven import (
+    EntropyDrivenTrace,
+    Look,
+    Proposals,
+    Surroundings,
+    Walk,
+    coupling_ladder,
+)
+from inference.monte_carlo.entropy_driven import entropy_driven_monte_carlo as walk_uphill
+from inference.progress import Stop, never
+from inference.status import OnFailure, Status
+
+from .formula import Formula, check_assignment
+from .propagation import Schedule, belief_propagation, propagate_units
+from .solvers import merged
+
+COUPLINGS = tuple(np.arctanh([0.3, 0.4, 0.5, 0.6, 0.7]).tolist())
+_MOST_SWEEPS = 200
+"""Of message passing around one reference; a proposal that needs more is rejected."""
+
+
+class SearchResult(NamedTuple):
+    """The best assignment of an entropy-driven search."""
+
+    assignment: Spins
+    """``(n_variables,)`` ±1."""
+    energy: int
+    """Its number of violated clauses."""
+    n_steps: int
+    """Proposals."""
+    status: Status
+    """CONVERGED if every clause holds, CONTRADICTION if unit propagation refutes the formula, else
+    MAX_STEPS."""
+    trace: EntropyDrivenTrace | None
+    """Free and local entropies are sums over the variables that unit clauses leave free, in nats;
+    None after a contradiction."""
+    walk: Walk[Floats] | None
+    """Hand it back as ``init`` to go on; None after a contradiction."""
+
+    @property
+    def weights(self) -> Spins:
+        """The assignment, by the name that learning problems give it."""
+        return self.assignment
+
+
+def local_entropy(
+    formula: Formula,
+    reference: ArrayLike,
+    coupling: ArrayLike,
+    *,
+    schedule: Schedule = "sequential",
+    damping: float = 0.0,
+    tol: float = 1e-8,
+    max_steps: int = 1000,
+    seed: int = 0,
+    on_failure: OnFailure = "warn",
+    progress: bool | None = None,
+) -> LocalEntropy:
+    """Estimate the number of solutions around an assignment, by distance.
+
+    Parameters
+    ----------
+    formula
+        The clauses.
+    reference
+        ``(n_variables,)`` ±1; need not be a solution.
+    coupling
+        ``gamma >= 0``, or several in increasing order for the whole curve against distance:
+        solutions weigh ``exp(gamma s . reference)``.
+    schedule, damping, tol, max_steps, seed, on_failure
+        As in `belief_propagation`.
+    progress
+        Whether to draw a bar over the couplings; None draws on a terminal.
+
+    Returns
+    -------
+    LocalEntropy
+        With the shape of ``coupling``; entropies are per variable.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    ConvergenceError
+        With ``on_failure="raise"``.
+
+    Examples
+    --------
+    The seven solutions of one clause of three literals, around one of them:
+
+    >>> from models.ksat import Formula
+    >>> around = local_entropy(Formula.from_clauses([[1, 2, 3]]), [1, 1, 1], 0.0)
+    >>> round(3 * float(around.local_entropy), 6), round(float(around.distance), 6)
+    (1.94591, 0.428571)
+    """
+
+    def solve(field: Floats, _: Any) -> Pinned:
+        reached = belief_propagation(
+            formula, field=field, schedule=schedule, damping=damping, tol=tol, max_steps=max_steps,
+            seed=seed, on_failure="ignore", progress=False,
+        )  # fmt: skip
+        magnetizations = np.nan_to_num(2 * reached.marginals - 1)  # nothing after a contradiction
+        return Pinned(
+            magnetizations, reached.log_partition, reached.residual, reached.n_steps,
+            reached.status, None,
+        )  # fmt: skip
+
+    spins = check_assignment("reference", reference, formula.n_variables)
+    return surround(solve, spins, coupling, on_failure=on_failure, progress=progress)
+
+
+def entropy_driven_monte_carlo(
+    formula: Formula,
+    *,
+    proposals: Proposals = "heuristic",
+    couplings: Sequence[float] | float = COUPLINGS,
+    largest_batch: float | None = None,
+    patience: int | None = None,
+    max_steps: int | None = None,
+    tol: float = 1e-4,
+    damping: float = 0.0,
+    seed: int = 0,
+    init: ArrayLike | Walk[Floats] | None = None,
+    should_stop: Stop = never,
+    progress: bool | None = None,
+) -> SearchResult:
+    """Look for a solution by following the local entropy.
+
+    Parameters
+    ----------
+    formula
+        The clauses; unit clauses are propagated first.
+    proposals
+        ``"heuristic"``: flip variables that the clauses want to be the other way; ``"random"``.
+    couplings
+        One ``gamma > 0``, or a ladder of them to climb whenever the search is stuck.
+    largest_batch
+        Largest share of the candidates flipped at once, adapted on the way; None is 1/4 of the
+        heuristic candidates, and single flips of random ones.
+    patience
+        Rejected single flips in a row until the next coupling; None is 10 with heuristic
+        proposals, and twice the number of variables with random ones.
+    max_steps
+        Most proposals; None is 20 a variable.
+    tol, damping
+        Of the messages.
+    seed
+        Of the first assignment, the first messages and the proposals.
+    init
+        ``(n_variables,)`` ±1 to start from, random if None, or the ``walk`` of an earlier result
+        to go on.
+    should_stop
+        Asked before every proposal; True ends the search.
+    progress
+        Whether to draw a bar; None draws on a terminal.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> from models.ksat import random_formula
+    >>> formula = random_formula(200, 1600, 4, seed=0)
+    >>> found = entropy_driven_monte_carlo(formula)
+    >>> found.energy, formula.energy(found.assignment)
+    (0, 0)
+    """
+    one_of("proposals", proposals, ("random", "heuristic"))
+    ladder = coupling_ladder(couplings)
+    positive("tol", tol)
+    if not 0.0 <= damping < 1.0:
+        raise ValueError(f"damping: expected a number in [0, 1), got {damping}")
+    units = propagate_units(formula)
+    if units.culprit >= 0:
+        assignment = np.where(units.values == 0, 1, units.values).astype(np.int8)
+        energy = formula.energy(assignment)
+        return SearchResult(assignment, energy, 0, Status.CONTRADICTION, None, None)
+    system = units.left.system
+    n = max(1, system.n_variables)
+    heuristic = proposals == "heuristic"
+    if isinstance(init, Walk):
+        walk = init
+    else:
+        generator = np.random.default_rng(seed)
+        if init is None:
+            first = (1 - 2 * generator.integers(0, 2, system.n_variables)).astype(np.int8)
+        else:
+            first = check_assignment("init", init, formula.n_variables)[units.left.variables]
+        walk = Walk(first, generator)
+    found = walk_uphill(
+        _clause_look(system, tol, damping, seed),
+        lambda spins: n_violated(system, spins),
+        walk,
+        couplings=ladder.tolist(),
+        proposals=proposals,
+        largest_batch=(0.25 if heuristic else 0.0) if largest_batch is None else largest_batch,
+        patience=(10 if heuristic else 2 * n) if patience is None else patience,
+        max_steps=20 * n if max_steps is None else positive_int("max_steps", max_steps),
+        should_stop=should_stop,
+        progress=progress,
+    )
+    assignment = merged(units.values, units.left, found.configuration)
+    return SearchResult(
+        assignment, formula.energy(assignment), found.n_steps, found.status, found.trace, found.walk
+    )
+
+
+def _clause_look(system: ClauseSystem, tol: float, damping: float, seed: int) -> Look[Floats]:
+    state = random_state(seed)
+
+    def look(reference: Spins, coupling: float, messages: Floats | None) -> Surroundings[Floats]:
+        field = coupling * reference.astype(np.float64)
+        om = 1.0 - uniform(system.n_edges, 0.0, 0.2, state) if messages is None else messages.copy()
+        reached = propagate(
+            system, om, rho=BELIEF, weights=literal_weights(field), damping=damping, tol=tol,
+            max_steps=_MOST_SWEEPS, state=state, reshuffle=False,
+        )  # fmt: skip
+        logs = log_products(system, reached.om)
+        fields = 0.5 * (logs[1::2] - logs[0::2])
+        free_entropy = -np.inf
+        if reached.status is Status.CONVERGED:
+            free_entropy = bethe(system, reached.om, rho=BELIEF, field=field)
+        overlap = float(reference @ np.tanh(fields + field))
+        return Surroundings(
+            free_entropy, free_entropy - coupling * overlap, fields, reached.n_steps, reached.om
+        )
+
+    return look
