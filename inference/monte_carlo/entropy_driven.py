@@ -8,7 +8,7 @@ where the one of the energy is rugged, and a reference surrounded by many soluti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -77,6 +77,12 @@ class Walk(Generic[M]):
     rows: list[tuple[float, ...]] = field(default_factory=list)
 
 
+def random_walk(n_spins: int, seed: int) -> Walk[Any]:
+    """Return a walk that starts from random spins."""
+    generator = np.random.default_rng(seed)
+    return Walk((1 - 2 * generator.integers(0, 2, n_spins)).astype(np.int8), generator)
+
+
 class EntropyDrivenResult(NamedTuple, Generic[M]):
     """Where a walk ended, and the walk itself, which can go on."""
 
@@ -96,11 +102,11 @@ def entropy_driven_monte_carlo(
     energy: Callable[[Spins], int],
     walk: Walk[M],
     *,
-    couplings: Sequence[float],
+    couplings: ArrayLike,
     proposals: Proposals = "heuristic",
-    largest_batch: float = 0.25,
-    patience: int = 10,
-    max_steps: int,
+    largest_batch: float | None = None,
+    patience: int | None = None,
+    max_steps: int | None = None,
     should_stop: Stop = never,
     progress: bool | None = None,
 ) -> EntropyDrivenResult[M]:
@@ -122,11 +128,13 @@ def entropy_driven_monte_carlo(
         to be the other way.
     largest_batch
         Largest share of the candidates flipped at once. It halves with every rejection, down to a
-        single spin, and doubles again with every success; 0 for single flips throughout.
+        single spin, and doubles again with every success; 0 for single flips throughout. None is
+        1/4 of the heuristic candidates, and single flips of random ones.
     patience
-        Rejections of single flips in a row until the next coupling.
+        Rejections of single flips in a row until the next coupling; None is 10 with heuristic
+        proposals, and twice the number of spins with random ones.
     max_steps
-        Most proposals of this call.
+        Most proposals of this call; None is 20 a spin.
     should_stop
         Asked before every proposal; True ends the walk.
     progress
@@ -144,6 +152,11 @@ def entropy_driven_monte_carlo(
     """
     one_of("proposals", proposals, ("random", "heuristic"))
     ladder = coupling_ladder(couplings)
+    n, heuristic = len(walk.reference), proposals == "heuristic"
+    if largest_batch is None:
+        largest_batch = 0.25 if heuristic else 0.0
+    patience = (10 if heuristic else 2 * n) if patience is None else patience
+    max_steps = 20 * max(1, n) if max_steps is None else max_steps
     if not 0.0 <= largest_batch <= 1.0:
         raise ValueError(f"largest_batch: expected a number in [0, 1], got {largest_batch}")
     positive_int("patience", patience)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,6 +32,10 @@ from inference.progress import Stop, never
 from inference.status import OnFailure, Status, check_on_failure, report_status
 
 from .formula import Formula
+
+if TYPE_CHECKING:
+    from graphs.factor_graph import FactorGraph
+    from inference.message_passing.factors import ClauseFactors
 
 Schedule = Literal["sequential", "parallel"]
 R = TypeVar("R", "BeliefResult", "SurveyResult")
@@ -321,15 +325,9 @@ def _reported(result: R, formula: Formula, what: str, on_failure: OnFailure) -> 
     return result
 
 
-def _flood(
-    system: ClauseSystem, fields: Floats, om: Floats, damping: float, tol: float, max_steps: int
-) -> Propagation:
-    """Run the generic driver, whose messages are half-fields towards the spin +1."""
-    import jax
-    import jax.numpy as jnp
-
+def clause_factors(system: ClauseSystem) -> tuple[FactorGraph, ClauseFactors, Floats]:
+    """Return a system as the generic driver reads it, and the sign of each edge."""
     from graphs.factor_graph import FactorGraph
-    from inference.message_passing.belief_propagation import belief_propagation
     from inference.message_passing.factors import ClauseFactors
 
     clauses = np.repeat(np.arange(system.n_clauses, dtype=np.int32), np.diff(system.offsets))
@@ -337,8 +335,21 @@ def _flood(
     graph = FactorGraph.from_edges(
         system.literals >> 1, clauses, n_variables=system.n_variables, n_factors=system.n_clauses
     )
+    return graph, ClauseFactors.from_signs(graph, sign), sign
+
+
+def _flood(
+    system: ClauseSystem, fields: Floats, om: Floats, damping: float, tol: float, max_steps: int
+) -> Propagation:
+    """Run the generic driver, whose messages are half-fields towards the spin +1."""
+    import jax
+    import jax.numpy as jnp
+
+    from inference.message_passing.belief_propagation import belief_propagation
+
+    graph, factors, sign = clause_factors(system)
     result = belief_propagation(
-        graph, ClauseFactors.from_signs(graph, sign), field=jnp.asarray(fields),
+        graph, factors, field=jnp.asarray(fields),
         schedule="parallel", damping=damping, tol=tol, max_steps=max_steps,
         init=jnp.asarray(-0.5 * sign * np.log(om)), key=jax.random.key(0), on_failure="ignore",
     )  # fmt: skip

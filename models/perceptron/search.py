@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from inference.checks import Floats, one_of, positive, positive_int
+from inference.checks import Floats, positive
 from inference.kernels import random_state, uniform
 from inference.monte_carlo.entropy_driven import (
     EntropyDrivenTrace,
@@ -16,7 +16,7 @@ from inference.monte_carlo.entropy_driven import (
     Proposals,
     Surroundings,
     Walk,
-    coupling_ladder,
+    random_walk,
 )
 from inference.monte_carlo.entropy_driven import entropy_driven_monte_carlo as walk_uphill
 from inference.progress import Stop, never
@@ -119,32 +119,19 @@ def entropy_driven_monte_carlo(
     >>> found.energy, problem.energy(found.weights), found.status.name
     (0, 0, 'CONVERGED')
     """
-    one_of("proposals", proposals, ("random", "heuristic"))
-    ladder = coupling_ladder(couplings)
     positive("tol", tol)
-    n = problem.n_weights
-    heuristic = proposals == "heuristic"
     if isinstance(init, Walk):
         walk = init
     else:
-        generator = np.random.default_rng(seed)
-        if init is None:
-            first = (1 - 2 * generator.integers(0, 2, n)).astype(np.int8)
-        else:
-            first = check_weights("init", init, problem).ravel().copy()
-        walk = Walk(first, generator)
+        walk = random_walk(problem.n_weights, seed)
+        if init is not None:
+            walk.reference = check_weights("init", init, problem).ravel().copy()
     found = walk_uphill(
         (_dense_look if problem.n_hidden == 1 else _edge_look)(problem, tol, seed),
         lambda weights: problem.energy(weights.reshape(problem.weights_shape)),
-        walk,
-        couplings=ladder.tolist(),
-        proposals=proposals,
-        largest_batch=(0.25 if heuristic else 0.0) if largest_batch is None else largest_batch,
-        patience=(10 if heuristic else 2 * n) if patience is None else patience,
-        max_steps=20 * n if max_steps is None else positive_int("max_steps", max_steps),
-        should_stop=should_stop,
-        progress=progress,
-    )
+        walk, couplings=couplings, proposals=proposals, largest_batch=largest_batch,
+        patience=patience, max_steps=max_steps, should_stop=should_stop, progress=progress,
+    )  # fmt: skip
     weights = found.configuration.reshape(problem.weights_shape)
     return SearchResult(weights, found.energy, found.n_steps, found.status, found.trace, found.walk)
 

@@ -1,14 +1,14 @@
-"""How many solutions surround an assignment, and the walk towards the most of them."""
+"""Entropy-driven Monte Carlo on a formula."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from inference.checks import Floats, one_of, positive, positive_int
+from inference.checks import Floats, positive
 from inference.kernels import random_state, uniform
 from inference.message_passing.clause_messages import (
     BELIEF,
@@ -18,21 +18,20 @@ from inference.message_passing.clause_messages import (
     propagate,
 )
 from inference.message_passing.clause_system import ClauseSystem, Spins, n_violated
-from inference.message_passing.local_entropy import LocalEntropy, Pinned, surround
 from inference.monte_carlo.entropy_driven import (
     EntropyDrivenTrace,
     Look,
     Proposals,
     Surroundings,
     Walk,
-    coupling_ladder,
+    random_walk,
 )
 from inference.monte_carlo.entropy_driven import entropy_driven_monte_carlo as walk_uphill
 from inference.progress import Stop, never
-from inference.status import OnFailure, Status
+from inference.status import Status
 
 from .formula import Formula, check_assignment
-from .propagation import Schedule, belief_propagation, propagate_units
+from .propagation import propagate_units
 from .solvers import merged
 
 COUPLINGS = tuple(np.arctanh([0.3, 0.4, 0.5, 0.6, 0.7]).tolist())
@@ -62,72 +61,6 @@ class SearchResult(NamedTuple):
     def weights(self) -> Spins:
         """The assignment, by the name that learning problems give it."""
         return self.assignment
-
-
-def local_entropy(
-    formula: Formula,
-    reference: ArrayLike,
-    coupling: ArrayLike,
-    *,
-    schedule: Schedule = "sequential",
-    damping: float = 0.0,
-    tol: float = 1e-8,
-    max_steps: int = 1000,
-    seed: int = 0,
-    on_failure: OnFailure = "warn",
-    progress: bool | None = None,
-) -> LocalEntropy:
-    """Estimate the number of solutions around an assignment, by distance.
-
-    Parameters
-    ----------
-    formula
-        The clauses.
-    reference
-        ``(n_variables,)`` ±1; need not be a solution.
-    coupling
-        ``gamma >= 0``, or several in increasing order for the whole curve against distance:
-        solutions weigh ``exp(gamma s . reference)``.
-    schedule, damping, tol, max_steps, seed, on_failure
-        As in `belief_propagation`.
-    progress
-        Whether to draw a bar over the couplings; None draws on a terminal.
-
-    Returns
-    -------
-    LocalEntropy
-        With the shape of ``coupling``; entropies are per variable.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range.
-    ConvergenceError
-        With ``on_failure="raise"``.
-
-    Examples
-    --------
-    The seven solutions of one clause of three literals, around one of them:
-
-    >>> from models.ksat import Formula
-    >>> around = local_entropy(Formula.from_clauses([[1, 2, 3]]), [1, 1, 1], 0.0)
-    >>> round(3 * float(around.local_entropy), 6), round(float(around.distance), 6)
-    (1.94591, 0.428571)
-    """
-
-    def solve(field: Floats, _: Any) -> Pinned:
-        reached = belief_propagation(
-            formula, field=field, schedule=schedule, damping=damping, tol=tol, max_steps=max_steps,
-            seed=seed, on_failure="ignore", progress=False,
-        )  # fmt: skip
-        magnetizations = np.nan_to_num(2 * reached.marginals - 1)  # nothing after a contradiction
-        return Pinned(
-            magnetizations, reached.log_partition, reached.residual, reached.n_steps,
-            reached.status, None,
-        )  # fmt: skip
-
-    spins = check_assignment("reference", reference, formula.n_variables)
-    return surround(solve, spins, coupling, on_failure=on_failure, progress=progress)
 
 
 def entropy_driven_monte_carlo(
@@ -188,8 +121,6 @@ def entropy_driven_monte_carlo(
     >>> found.energy, formula.energy(found.assignment)
     (0, 0)
     """
-    one_of("proposals", proposals, ("random", "heuristic"))
-    ladder = coupling_ladder(couplings)
     positive("tol", tol)
     if not 0.0 <= damping < 1.0:
         raise ValueError(f"damping: expected a number in [0, 1), got {damping}")
@@ -199,29 +130,19 @@ def entropy_driven_monte_carlo(
         energy = formula.energy(assignment)
         return SearchResult(assignment, energy, 0, Status.CONTRADICTION, None, None)
     system = units.left.system
-    n = max(1, system.n_variables)
-    heuristic = proposals == "heuristic"
     if isinstance(init, Walk):
         walk = init
     else:
-        generator = np.random.default_rng(seed)
-        if init is None:
-            first = (1 - 2 * generator.integers(0, 2, system.n_variables)).astype(np.int8)
-        else:
-            first = check_assignment("init", init, formula.n_variables)[units.left.variables]
-        walk = Walk(first, generator)
+        walk = random_walk(system.n_variables, seed)
+        if init is not None:
+            spins = check_assignment("init", init, formula.n_variables)
+            walk.reference = spins[units.left.variables]
     found = walk_uphill(
         _clause_look(system, tol, damping, seed),
         lambda spins: n_violated(system, spins),
-        walk,
-        couplings=ladder.tolist(),
-        proposals=proposals,
-        largest_batch=(0.25 if heuristic else 0.0) if largest_batch is None else largest_batch,
-        patience=(10 if heuristic else 2 * n) if patience is None else patience,
-        max_steps=20 * n if max_steps is None else positive_int("max_steps", max_steps),
-        should_stop=should_stop,
-        progress=progress,
-    )
+        walk, couplings=couplings, proposals=proposals, largest_batch=largest_batch,
+        patience=patience, max_steps=max_steps, should_stop=should_stop, progress=progress,
+    )  # fmt: skip
     assignment = merged(units.values, units.left, found.configuration)
     return SearchResult(
         assignment, formula.energy(assignment), found.n_steps, found.status, found.trace, found.walk
