@@ -158,7 +158,7 @@ def test_replicas_solve_what_one_configuration_does_not(
     """Load 0.3, three replicas against one configuration of three times the sweeps.
 
     Of 40 other problems they solved 40 and 39, 28 and 1, 40 and 16, 35 and 0; the bounds leave out
-    less than a thousandth of such binomial numbers.
+    less than one in two hundred of such binomial numbers.
     """
     solved = {1: 0, 3: 0}
     for seed in range(n_problems):
