@@ -22,6 +22,7 @@ In reading order:
 `decimate`                   fix what messages decide, with backtracking
 `reinforce`                  fields that follow the marginals
 `local_search`               probSAT and WalkSAT
+`simulated_annealing`        single flips while the temperature falls
 `local_entropy`              how many solutions surround an assignment, by distance
 `entropy_driven_monte_carlo` a walk uphill in local entropy; `local_entropy_kernel` samples it
 `solve`                      all of these in turns; `compile_kernels` beforehand
@@ -31,6 +32,7 @@ In reading order:
 
 from inference.message_passing.local_entropy import LocalEntropy
 
+from .annealing import AnnealingResult, simulated_annealing
 from .enumeration import ExactCounts, count_solutions, exact_marginals
 from .formula import Formula, planted_formula, random_formula
 from .propagation import (
@@ -50,6 +52,7 @@ from .theory import THRESHOLDS, Thresholds, annealed_entropy, first_moment_thres
 
 __all__ = [
     "THRESHOLDS",
+    "AnnealingResult",
     "BeliefResult",
     "Decimation",
     "ExactCounts",
@@ -76,6 +79,7 @@ __all__ = [
     "propagate_units",
     "random_formula",
     "reinforce",
+    "simulated_annealing",
     "solve",
     "survey_propagation",
 ]

@@ -26,6 +26,7 @@ In reading order:
 
 from inference.message_passing.local_entropy import LocalEntropy
 
+from .annealing import AnnealingResult, simulated_annealing
 from .enumeration import ExactCounts, Solutions, enumerate_solutions, exact_marginals
 from .problem import Problem, random_patterns, teacher_student
 from .propagation import BeliefResult, belief_propagation
@@ -34,6 +35,7 @@ from .search import SearchResult, entropy_driven_monte_carlo
 from .surroundings import local_entropy
 
 __all__ = [
+    "AnnealingResult",
     "BeliefResult",
     "ExactCounts",
     "LocalEntropy",
@@ -47,5 +49,6 @@ __all__ = [
     "local_entropy",
     "local_entropy_kernel",
     "random_patterns",
+    "simulated_annealing",
     "teacher_student",
 ]
