@@ -46,10 +46,12 @@ def first_spins(init_params: Any, rng_key: jax.Array, n_spins: int, site: str) -
     def of_chain(key: jax.Array, chain: int | None) -> jax.Array:
         if given is None:
             return random_spins(jax.random.fold_in(key, 1), n_spins)
-        spins = spin_array("init_params", given if chain is None else given[chain])
+        spins = given if chain is None else given[chain]
+        if not isinstance(spins, jax.core.Tracer):
+            spins = spin_array("init_params", spins)
         if spins.shape != (n_spins,):
-            raise ValueError(f"init_params: expected {n_spins} spins a chain, got {spins.shape[0]}")
-        return spins
+            raise ValueError(f"init_params: expected {n_spins} spins a chain, got {spins.shape}")
+        return spins.astype(jnp.int8)
 
     if not is_batched(rng_key):
         return of_chain(rng_key, None)

@@ -67,6 +67,8 @@ class Walk(Generic[M]):
     generator: np.random.Generator
     rung: int = 0
     """Index of the coupling."""
+    coupling: float = 0.0
+    """The one that ``here`` was looked at with."""
     share: float = 1.0
     """Of the candidates that the next proposal flips, relative to the largest."""
     n_rejected: int = 0
@@ -74,6 +76,8 @@ class Walk(Generic[M]):
     n_steps: int = 0
     n_sweeps: int = 0
     here: Surroundings[M] | None = None
+    best: Spins | None = None
+    """The reference of lowest energy so far."""
     rows: list[tuple[float, ...]] = field(default_factory=list)
 
 
@@ -81,6 +85,21 @@ def random_walk(n_spins: int, seed: int) -> Walk[Any]:
     """Return a walk that starts from random spins."""
     generator = np.random.default_rng(seed)
     return Walk((1 - 2 * generator.integers(0, 2, n_spins)).astype(np.int8), generator)
+
+
+def check_walk(walk: Walk[Any], n_spins: int, shapes: tuple[tuple[int, ...], ...]) -> Walk[Any]:
+    """Return a walk whose spins and messages have these sizes; else raise ``ValueError``."""
+    sizes = shapes
+    if walk.here is not None:
+        messages = walk.here.messages
+        parts = messages if isinstance(messages, tuple) else (messages,)
+        sizes = tuple(np.shape(part) for part in parts)
+    if len(walk.reference) != n_spins or sizes != shapes:
+        raise ValueError(
+            f"init: expected a walk on a problem of this size, {n_spins} spins and messages of "
+            f"shape {shapes}, got {len(walk.reference)} and {sizes}"
+        )
+    return walk
 
 
 class EntropyDrivenResult(NamedTuple, Generic[M]):
@@ -119,7 +138,8 @@ def entropy_driven_monte_carlo(
     energy
         Number of violated constraints of a reference.
     walk
-        ``Walk(reference, generator)``, or the walk of an earlier result to go on.
+        ``Walk(reference, generator)``, or the walk of an earlier result to go on, as if it had
+        never stopped; other couplings than before start their ladder anew.
     couplings
         ``gamma`` of the ladder: the next one is taken when the walk is stuck (scoping), the first
         one again after the last.
@@ -155,14 +175,18 @@ def entropy_driven_monte_carlo(
     n, heuristic = len(walk.reference), proposals == "heuristic"
     if largest_batch is None:
         largest_batch = 0.25 if heuristic else 0.0
-    patience = (10 if heuristic else 2 * n) if patience is None else patience
+    if patience is None:
+        patience = 10 if heuristic else 2 * max(1, n)
     max_steps = 20 * max(1, n) if max_steps is None else max_steps
     if not 0.0 <= largest_batch <= 1.0:
         raise ValueError(f"largest_batch: expected a number in [0, 1], got {largest_batch}")
     positive_int("patience", patience)
     positive_int("max_steps", max_steps)
     value = energy(walk.reference)
-    best, lowest = walk.reference.copy(), value
+    best = walk.reference.copy() if walk.best is None else walk.best
+    lowest = energy(best)
+    if walk.here is not None and walk.coupling not in ladder[walk.rung : walk.rung + 1]:
+        walk.rung, walk.here = 0, None
     if walk.here is None:
         _settle(walk, look, ladder, value)
     first = walk.n_steps
@@ -192,8 +216,9 @@ def entropy_driven_monte_carlo(
                 if walk.n_rejected > patience and len(ladder) > 1:
                     walk.rung = (walk.rung + 1) % len(ladder)
                     _settle(walk, look, ladder, value)
+    walk.best = best
     return EntropyDrivenResult(
-        best, lowest, walk.n_steps - first,
+        best.copy(), lowest, walk.n_steps - first,
         Status.CONVERGED if lowest == 0 else Status.MAX_STEPS, _trace(walk), walk,
     )  # fmt: skip
 
@@ -227,7 +252,7 @@ def _settle(walk: Walk[M], look: Look[M], ladder: Floats, energy: int) -> None:
     if walk.here.free_entropy == -np.inf and messages is not None:
         walk.here = look(walk.reference, ladder[walk.rung], None)
     walk.n_sweeps += walk.here.n_sweeps
-    walk.share, walk.n_rejected = 1.0, 0
+    walk.coupling, walk.share, walk.n_rejected = float(ladder[walk.rung]), 1.0, 0
     _record(walk, ladder, energy, 0)
 
 

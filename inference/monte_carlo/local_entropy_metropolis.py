@@ -118,7 +118,8 @@ class LocalEntropyMetropolis(MCMCKernel):  # type: ignore[misc]
             return self._state(reference, value, jnp.zeros_like(value), messages, key)
 
         state: LocalEntropyState = over_chains(start, is_batched(rng_key))(rng_key, references)
-        if not jnp.isfinite(state.free_entropy).all():
+        traced = isinstance(state.free_entropy, jax.core.Tracer)  # by chain_method="parallel"
+        if not traced and not jnp.isfinite(state.free_entropy).all():
             raise ValueError(
                 "init_params: message passing does not converge around the first reference; "
                 "lower the coupling or start elsewhere"
@@ -169,7 +170,8 @@ class LocalEntropyMetropolis(MCMCKernel):  # type: ignore[misc]
     def _chance(self, gain: jax.Array) -> jax.Array:
         if math.isinf(self._n_replicas):
             return jnp.where(gain >= 0, 1.0, 0.0).astype(gain.dtype)
-        return jnp.exp(jnp.minimum(0.0, self._n_replicas * gain))
+        chance = jnp.exp(jnp.minimum(0.0, self._n_replicas * gain))
+        return jnp.where(jnp.isnan(gain), 0.0, chance)  # from one that does not converge to another
 
     def _state(
         self, reference: jax.Array, value: jax.Array, chance: jax.Array, messages: Any,

@@ -24,6 +24,7 @@ from inference.monte_carlo.entropy_driven import (
     Proposals,
     Surroundings,
     Walk,
+    check_walk,
     random_walk,
 )
 from inference.monte_carlo.entropy_driven import entropy_driven_monte_carlo as walk_uphill
@@ -131,7 +132,7 @@ def entropy_driven_monte_carlo(
         return SearchResult(assignment, energy, 0, Status.CONTRADICTION, None, None)
     system = units.left.system
     if isinstance(init, Walk):
-        walk = init
+        walk = check_walk(init, system.n_variables, ((system.n_edges,),))
     else:
         walk = random_walk(system.n_variables, seed)
         if init is not None:
@@ -150,17 +151,18 @@ def entropy_driven_monte_carlo(
 
 
 def _clause_look(system: ClauseSystem, tol: float, damping: float, seed: int) -> Look[Floats]:
-    state = random_state(seed)
-
     def look(reference: Spins, coupling: float, messages: Floats | None) -> Surroundings[Floats]:
+        state = random_state(seed)  # anew, so that a walk that goes on is one that never stopped
         field = coupling * reference.astype(np.float64)
         om = 1.0 - uniform(system.n_edges, 0.0, 0.2, state) if messages is None else messages.copy()
         reached = propagate(
             system, om, rho=BELIEF, weights=literal_weights(field), damping=damping, tol=tol,
             max_steps=_MOST_SWEEPS, state=state, reshuffle=False,
         )  # fmt: skip
-        logs = log_products(system, reached.om)
-        fields = 0.5 * (logs[1::2] - logs[0::2])
+        fields = np.zeros(system.n_variables)
+        if reached.status is not Status.CONTRADICTION:
+            logs = log_products(system, reached.om)
+            fields = 0.5 * (logs[1::2] - logs[0::2])
         free_entropy = -np.inf
         if reached.status is Status.CONVERGED:
             free_entropy = bethe(system, reached.om, rho=BELIEF, field=field)

@@ -189,7 +189,10 @@ def teacher_student(
 
 def plus_minus_one(name: str, value: ArrayLike, *, ndim: int) -> Spins:
     """Return ``value`` as int8 if it is an array of ±1 with ``ndim`` axes; else raise."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as fault:
+        raise ValueError(f"{name}: expected rows of equal length, got {value!r:.60}") from fault
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name}: expected an array of ±1, got {value!r:.60}")
     if array.ndim != ndim or array.size == 0:

@@ -132,7 +132,7 @@ def belief_propagation(
         should_stop, progress,
     )  # fmt: skip
     magnetizations = np.tanh(fields + external)
-    if not (np.isfinite(residual) and np.isfinite(magnetizations).all()):
+    if np.isnan(residual) or not np.isfinite(magnetizations).all():
         status, free_entropy = Status.NON_FINITE, -np.inf
     elif collapsed(magnetizations, external, free_entropy):
         status, free_entropy = Status.COLLAPSED, -np.inf

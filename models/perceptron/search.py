@@ -16,6 +16,7 @@ from inference.monte_carlo.entropy_driven import (
     Proposals,
     Surroundings,
     Walk,
+    check_walk,
     random_walk,
 )
 from inference.monte_carlo.entropy_driven import entropy_driven_monte_carlo as walk_uphill
@@ -121,7 +122,7 @@ def entropy_driven_monte_carlo(
     """
     positive("tol", tol)
     if isinstance(init, Walk):
-        walk = init
+        walk = check_walk(init, problem.n_weights, _message_shapes(problem))
     else:
         walk = random_walk(problem.n_weights, seed)
         if init is not None:
@@ -134,6 +135,12 @@ def entropy_driven_monte_carlo(
     )  # fmt: skip
     weights = found.configuration.reshape(problem.weights_shape)
     return SearchResult(weights, found.energy, found.n_steps, found.status, found.trace, found.walk)
+
+
+def _message_shapes(problem: Problem) -> tuple[tuple[int, ...], ...]:
+    if problem.n_hidden == 1:
+        return (problem.n_weights,), (problem.n_patterns,)
+    return ((problem.n_patterns, problem.n_hidden, problem.n_inputs),)
 
 
 def _dense_look(problem: Problem, tol: float, _seed: int) -> Look[DenseMessages]:
@@ -158,11 +165,11 @@ def _dense_look(problem: Problem, tol: float, _seed: int) -> Look[DenseMessages]
 
 
 def _edge_look(problem: Problem, tol: float, seed: int) -> Look[Floats]:
-    state = random_state(seed)
-    shape = (problem.n_patterns, problem.n_hidden, problem.n_inputs)
+    (shape,) = _message_shapes(problem)
     size = int(np.prod(shape))
 
     def look(reference: Spins, coupling: float, messages: Floats | None) -> Surroundings[Floats]:
+        state = random_state(seed)  # anew, so that a walk that goes on is one that never stopped
         field = coupling * reference.reshape(problem.n_hidden, -1).astype(np.float64)
         first = (
             uniform(size, -FIRST_MESSAGE, FIRST_MESSAGE, state).reshape(shape)
