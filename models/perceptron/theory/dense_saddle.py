@@ -1,0 +1,156 @@
+"""The saddle of the large deviations: one map of two overlaps, and everything that follows from it.
+
+The inner averages are over ``t``, a standard normal times a power ``y`` that may be large, so every
+field of the outer average has a window of its own around the peaks of the inner integrand.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .integrals import Grid, hazard, log_cosh, log_ndtr
+
+SIZES = (128, 256, 512, 1024)
+"""Numbers of inner nodes: a program is compiled for each that is needed."""
+LARGEST_OVERLAP = 0.999
+"""Cap of ``q1``: the isolated branch, where an integral would need ever more nodes, ends here."""
+
+_REACH = 8.5
+_N_PATTERN_FIELDS = 192
+_NEWTON_STEPS = 8
+
+
+class Point(NamedTuple):
+    """Where the saddle is looked for."""
+
+    load: Any
+    coupling: Any
+    n_replicas: Any
+
+
+class Observables(NamedTuple):
+    """Scalars at a pair of overlaps; conjugates follow from the overlaps."""
+
+    free_entropy: jax.Array
+    local_free_entropy: jax.Array
+    overlap: jax.Array
+    """Of the reference with a solution."""
+    conjugate1: jax.Array
+    conjugate0: jax.Array
+
+
+def outer_fields(n_nodes: int = 96) -> Grid:
+    """Return nodes in [0, reach] and weights of an average over ``|z|``.
+
+    With ``y`` large the integrand has a boundary layer of width ``1 / y`` at zero: Gauss-Legendre
+    in the root of ``z`` gathers nodes there.
+    """
+    roots, weights = np.polynomial.legendre.leggauss(n_nodes)
+    roots = (roots + 1) / 2
+    nodes = _REACH * roots**2
+    density = weights * roots * np.exp(-(nodes**2) / 2)
+    return Grid(nodes, density / density.sum())
+
+
+def n_inner_nodes(overlaps: Any, n_replicas: float) -> float:
+    """Return how many inner nodes resolve the log-concave integrand of a pattern.
+
+    Its curvature is at most ``1 + y b^2``; spacing times the root of that must not exceed one.
+    """
+    slope = (overlaps[0] - overlaps[1]) / (1 - overlaps[0])
+    return 1 + 2 * _REACH * math.sqrt(1 + n_replicas * max(slope, 0.0))
+
+
+def saddle_step(overlaps: jax.Array, key: jax.Array, point: Point, fields: Any, units: Any) -> Any:
+    """Return the overlaps ``(q1, q0)`` that follow from ``overlaps`` through their conjugates."""
+    conjugates, _, _ = _pattern_side(overlaps, point, units)
+    new, *_ = _weight_side(conjugates, point, fields, units)
+    q1 = jnp.minimum(new[0], LARGEST_OVERLAP)
+    return jnp.stack([q1, jnp.minimum(new[1], q1)])
+
+
+@jax.jit
+def observables(overlaps: jax.Array, point: Point, fields: Any, units: Any) -> Observables:
+    """Return free entropies, the overlap with the reference and the conjugates at a saddle."""
+    load, _, y = point
+    q1, q0 = overlaps
+    hats, log_stored, mean_stored = _pattern_side(overlaps, point, units)
+    hat1, hat0 = hats
+    _, log_weight, mean_weight, with_reference = _weight_side(hats, point, fields, units)
+    free = -y * (y - 1) * q1 * hat1 / 2 + y**2 * q0 * hat0 / 2 - y * hat1 / 2
+    local = -(2 * y - 1) * q1 * hat1 / 2 + y * q0 * hat0 - hat1 / 2
+    return Observables(
+        free + log_weight + load * log_stored,
+        local + mean_weight + load * mean_stored,
+        with_reference, hat1, hat0,
+    )  # fmt: skip
+
+
+def _pattern_side(overlaps: jax.Array, point: Point, units: jax.Array) -> Any:
+    """Average over the field of a pattern: the conjugates, ``E ln Z`` and ``E <ln Phi>``."""
+    (q1, q0), (load, _, y) = overlaps, point
+    outer, inner = jnp.sqrt(q0 / (1 - q1)), jnp.sqrt((q1 - q0) / (1 - q1))
+    # beyond `saturated` every replica stores the pattern, whatever t
+    saturated = (_REACH * (1 + inner)) / outer
+    top = jnp.minimum(_REACH, saturated)
+    z = jnp.linspace(-_REACH, top, _N_PATTERN_FIELDS)
+    weights = jnp.exp(-(z**2) / 2) * (z[1] - z[0]) / math.sqrt(2 * math.pi)
+    centre = outer * z
+
+    def newton(_: Any, t: jax.Array) -> jax.Array:
+        x = centre + inner * t
+        h = hazard(x, log_ndtr(x))
+        return t - (t - y * inner * h) / (1 + y * inner**2 * h * (h + x))
+
+    peak = jax.lax.fori_loop(0, _NEWTON_STEPS, newton, jnp.zeros_like(centre))
+    t = peak[:, None] + _REACH * units
+    x = centre[:, None] + inner * t
+    tail = log_ndtr(x)
+    exponent = -(t**2) / 2 + y * tail
+    height = exponent.max(axis=1, keepdims=True)
+    density = jnp.exp(exponent - height)
+    norm = density.sum(axis=1)
+    spacing = _REACH * (units[1] - units[0]) / math.sqrt(2 * math.pi)
+    pull = hazard(x, tail)
+    squares = (density * pull**2).sum(axis=1) / norm
+    means = (density * pull).sum(axis=1) / norm
+    logs = (density * tail).sum(axis=1) / norm
+    hats = load / (1 - q1) * jnp.stack([jnp.sum(weights * squares), jnp.sum(weights * means**2)])
+    return (
+        hats,
+        jnp.sum(weights * (jnp.log(norm * spacing) + height[:, 0])),
+        jnp.sum(weights * logs),
+    )
+
+
+def _weight_side(conjugates: jax.Array, point: Point, fields: Any, units: jax.Array) -> Any:
+    """Average over the field of a weight: overlaps, ``E ln Z``, ``E <ln 2 cosh>``, reference."""
+    (hat1, hat0), (_, coupling, y) = conjugates, point
+    z, weights = fields
+    width = jnp.sqrt(jnp.maximum(hat1 - hat0, 0.0))
+    t = (y * width + _REACH) * units  # the peaks are within +-y width, of unit width at least
+    reference = jnp.array([1.0, -1.0])[:, None, None]
+    x = jnp.sqrt(hat0) * z[:, None] + width * t + coupling * reference
+    logs = log_cosh(x)
+    exponent = y * logs - t**2 / 2
+    height = exponent.max(axis=(0, 2), keepdims=True)
+    density = jnp.exp(exponent - height)
+    norm = density.sum(axis=(0, 2))
+    spacing = (t[1] - t[0]) / math.sqrt(2 * math.pi)
+    spins = jnp.tanh(x)
+
+    def inner(values: jax.Array) -> jax.Array:
+        return (density * values).sum(axis=(0, 2)) / norm
+
+    overlaps = jnp.stack([jnp.sum(weights * inner(spins**2)), jnp.sum(weights * inner(spins) ** 2)])
+    return (
+        overlaps,
+        jnp.sum(weights * (jnp.log(norm * spacing) + height[0, :, 0])),
+        jnp.sum(weights * inner(logs)),
+        jnp.sum(weights * inner(reference * spins)),
+    )
