@@ -79,7 +79,7 @@ def test_sizes_and_stabilities(n_hidden, tree):
 @pytest.mark.parametrize("seed", range(3))
 def test_enumeration_is_that_of_plain_loops(n_hidden, tree, seed):
     n_inputs = 11 if n_hidden == 1 else 3
-    problem = random_problem(n_inputs, 4 if n_hidden == 1 else 2, n_hidden, tree, seed)
+    problem, _ = teacher_student(n_inputs, 0.4, n_hidden=n_hidden, tree=tree, seed=seed)
     expected = all_solutions(problem)
     solutions = enumerate_solutions(problem)
     assert 0 < len(expected) == solutions.n_solutions < 2**problem.n_weights
