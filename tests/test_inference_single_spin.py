@@ -276,7 +276,7 @@ def twin_energies(states, levels):
 
 @pytest.mark.parametrize("name", ["shared by 3", "mixed clauses"])
 def test_a_run_in_parts_is_the_run_in_one(name):
-    wiring, _ = PROBLEMS[name]()
+    wiring, energy = PROBLEMS[name]()
     first = signs((3, wiring.n_spins), 5)
     betas, couplings = np.linspace(0.1, 3.0, 60), np.linspace(0.0, 1.0, 60)
     state = random_state(9)
@@ -300,6 +300,8 @@ def test_a_run_in_parts_is_the_run_in_one(name):
     assert whole.n_steps == sum(part.n_steps for part in parts)
     # the results of a part do not change when the run goes on
     assert (parts[0].last != whole.last).any()
+    assert parts[0].energies.tolist() == [energy(spins) for spins in parts[0].configurations]
+    assert (parts[0].energies > whole.energies).all()
 
 
 def test_the_same_seed_gives_the_same_run_and_another_one_another():
