@@ -69,7 +69,7 @@ _SENTENCES: dict[Status, tuple[str, str]] = {
         "use a proposal closer to the target or a tempered method",
     ),
     Status.COLLAPSED: (
-        "the messages decided every variable, and their free entropy means nothing",
+        "messages saturated, and their free entropy means nothing",
         "add damping, or lower the field or the number of constraints",
     ),
 }
