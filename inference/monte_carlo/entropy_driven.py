@@ -51,10 +51,10 @@ class EntropyDrivenTrace(NamedTuple):
     coupling: Floats
     energy: NDArray[np.int64]
     free_entropy: Floats
-    """Of the reference; never decreases while the coupling stays."""
+    """Of the reference; never decreases from one accepted move to the next."""
     local_entropy: Floats
     n_flips: NDArray[np.int64]
-    """Spins that the move flipped."""
+    """Spins that the move flipped; 0 at a start and where the coupling changed."""
     n_sweeps: NDArray[np.int64]
     """Sweeps of message passing so far."""
 
@@ -84,7 +84,7 @@ class Walk(Generic[M]):
 def random_walk(n_spins: int, seed: int) -> Walk[Any]:
     """Return a walk that starts from random spins."""
     generator = np.random.default_rng(seed)
-    return Walk((1 - 2 * generator.integers(0, 2, n_spins)).astype(np.int8), generator)
+    return Walk(_random_spins(generator, n_spins), generator)
 
 
 def check_walk(walk: Walk[Any], n_spins: int, shapes: tuple[tuple[int, ...], ...]) -> Walk[Any]:
@@ -141,8 +141,8 @@ def entropy_driven_monte_carlo(
         ``Walk(reference, generator)``, or the walk of an earlier result to go on, as if it had
         never stopped; other couplings than before start their ladder anew.
     couplings
-        ``gamma`` of the ladder: the next one is taken when the walk is stuck (scoping), the first
-        one again after the last.
+        ``gamma`` of the ladder: the next one is taken when the walk is stuck (scoping); after the
+        last, the walk starts again from random spins.
     proposals
         ``"random"`` spins, or, ``"heuristic"``, random ones among those that the constraints want
         to be the other way.
@@ -206,16 +206,15 @@ def entropy_driven_monte_carlo(
                 walk.share = min(1.0, 2.0 * walk.share)
                 value = energy(proposed)
                 _record(walk, ladder, value, len(sites))
-                if value < lowest:
-                    best, lowest = proposed.copy(), value
-                    bar.set_postfix(energy=lowest, refresh=False)
             elif len(sites) > 1:
                 walk.share *= 0.5
             else:
                 walk.n_rejected += 1
-                if walk.n_rejected > patience and len(ladder) > 1:
-                    walk.rung = (walk.rung + 1) % len(ladder)
-                    _settle(walk, look, ladder, value)
+                if walk.n_rejected > patience:
+                    value = _climb(walk, look, energy, ladder, value)
+            if value < lowest:
+                best, lowest = walk.reference.copy(), value
+                bar.set_postfix(energy=lowest, refresh=False)
     walk.best = best
     return EntropyDrivenResult(
         best.copy(), lowest, walk.n_steps - first,
@@ -229,6 +228,10 @@ def coupling_ladder(couplings: ArrayLike) -> Floats:
     if (ladder <= 0).any():
         raise ValueError(f"couplings: expected positive numbers, got {ladder.tolist()}")
     return ladder
+
+
+def _random_spins(generator: np.random.Generator, n_spins: int) -> Spins:
+    return (1 - 2 * generator.integers(0, 2, n_spins)).astype(np.int8)
 
 
 def _propose(
@@ -250,10 +253,24 @@ def _settle(walk: Walk[M], look: Look[M], ladder: Floats, energy: int) -> None:
     messages = None if walk.here is None else walk.here.messages
     walk.here = look(walk.reference, ladder[walk.rung], messages)
     if walk.here.free_entropy == -np.inf and messages is not None:
+        walk.n_sweeps += walk.here.n_sweeps
         walk.here = look(walk.reference, ladder[walk.rung], None)
     walk.n_sweeps += walk.here.n_sweeps
     walk.coupling, walk.share, walk.n_rejected = float(ladder[walk.rung]), 1.0, 0
     _record(walk, ladder, energy, 0)
+
+
+def _climb(
+    walk: Walk[M], look: Look[M], energy: Callable[[Spins], int], ladder: Floats, value: int
+) -> int:
+    """Go on at the next coupling, or from new spins after the last; return the energy there."""
+    walk.rung += 1
+    if walk.rung == len(ladder):
+        walk.rung, walk.here = 0, None
+        walk.reference = _random_spins(walk.generator, len(walk.reference))
+        value = energy(walk.reference)
+    _settle(walk, look, ladder, value)
+    return value
 
 
 def _record(walk: Walk[Any], ladder: Floats, energy: int, n_flips: int) -> None:
