@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Spins = NDArray[np.int8]
 
 
 def finite_array(name: str, value: ArrayLike, *, ndim: int | tuple[int, ...]) -> Floats:
@@ -40,6 +41,29 @@ def finite_array(name: str, value: ArrayLike, *, ndim: int | tuple[int, ...]) ->
             "drop or impute missing values first"
         )
     return array
+
+
+def plus_minus_one(name: str, value: ArrayLike, *, ndim: int) -> Spins:
+    """Return a copy of ``value`` as int8 if it is an array of ±1 with ``ndim`` axes.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is not numeric.
+    ValueError
+        If the number of axes is wrong or an entry is not ±1 (the message names the first such one).
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name}: expected an array of ±1, got {value!r:.60}")
+    if array.ndim != ndim:
+        raise ValueError(f"{name}: expected a {ndim}-dimensional array, got shape {array.shape}")
+    wrong = (array != 1) & (array != -1)
+    if wrong.any():
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        place = where[0] if ndim == 1 else where
+        raise ValueError(f"{name}: expected +1 or -1, got {array[where]} at index {place}")
+    return np.array(array, dtype=np.int8, order="C")
 
 
 def positive_semidefinite(name: str, value: ArrayLike, *, tol: float = 1e-8) -> Floats:

@@ -275,7 +275,10 @@ def test_bad_schedules_are_refused(make, message):
 
 @pytest.mark.parametrize(
     ("start", "message"),
-    [([1, 1, 1], "expected 4 spins a chain, got 3"), ([1, 2, 1, 1], "init_params: expected \\+1")],
+    [
+        ([1, 1, 1], "expected 4 spins a chain, got \\(3,\\)"),
+        ([1, 2, 1, 1], "init_params: expected \\+1"),
+    ],
 )
 def test_bad_first_spins_are_refused(start, message):
     kernel = SpinMetropolis(energy, delta_energy, n_spins=4)

@@ -196,5 +196,5 @@ def test_bad_arguments_are_refused(options, error, message):
 
 
 def test_bad_starts_of_a_committee_are_refused():
-    with pytest.raises(ValueError, match="init: expected a non-empty 2-dimensional array"):
+    with pytest.raises(ValueError, match="init: expected a 2-dimensional array"):
         simulated_annealing(random_patterns(5, 1.0, n_hidden=3, seed=0), init=np.ones(15))

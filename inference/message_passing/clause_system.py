@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from inference.checks import Spins
 from inference.kernels import kernel
 
 Codes = NDArray[np.int32]
-Spins = NDArray[np.int8]
 
 
 class ClauseSystem(NamedTuple):

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inference.checks import Floats, positive, positive_int
+from inference.checks import Floats, Spins, positive, positive_int
 from inference.kernels import RandomState, kernel, uniform
 from inference.progress import Stop, never, progress_bar
 from inference.status import Status
 
 from .clause_messages import biases, propagate
-from .clause_system import ClauseSystem, Codes, Occurrences, Spins, occurrences, residual
+from .clause_system import ClauseSystem, Codes, Occurrences, occurrences, residual
 from .unit_propagation import PartialAssignment, assign, release, unassigned
 
 FLOOR = 1e-10

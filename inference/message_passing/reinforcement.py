@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from inference.checks import positive, positive_int
+from inference.checks import Spins, positive, positive_int
 from inference.kernels import RandomState, uniform
 from inference.progress import Stop, never, progress_bar
 
 from .clause_messages import BELIEF, literal_weights, sweeps
-from .clause_system import ClauseSystem, Spins, n_violated
+from .clause_system import ClauseSystem, n_violated
 
 FLOOR = 1e-12
 """Smallest ``1 - eta``: keeps a finite way back from every decision."""

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from inference.checks import Spins
 from inference.kernels import kernel
 
-from .clause_system import ClauseSystem, Codes, Occurrences, Spins
+from .clause_system import ClauseSystem, Codes, Occurrences
 
 
 class PartialAssignment(NamedTuple):

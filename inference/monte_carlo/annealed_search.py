@@ -7,9 +7,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from inference.checks import Floats, positive_int
+from inference.checks import Floats, Spins, positive_int
 from inference.kernels import random_state
-from inference.message_passing.clause_system import Spins
 from inference.progress import Stop, never
 from inference.schedules import Schedule, linear
 from inference.status import Status

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inference.checks import positive_int
+from inference.checks import Spins, plus_minus_one, positive_int
 from inference.kernels import kernel
-from inference.message_passing.clause_system import ClauseSystem, Codes, Spins, occurrences
+from inference.message_passing.clause_system import ClauseSystem, Codes, occurrences
 
 Words = NDArray[np.uint64]
 Counts = NDArray[np.int64]
@@ -155,20 +155,6 @@ def count_violated(
     )
     _count_clauses(wiring, spins, clauses, energies)
     return clauses, energies
-
-
-def plus_minus_one(name: str, value: ArrayLike, *, ndim: int) -> Spins:
-    """Return a copy of ``value`` as int8 if it is ±1 with ``ndim`` axes; else raise."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: expected an array of ±1, got {value!r:.60}")
-    if array.ndim != ndim:
-        raise ValueError(f"{name}: expected {ndim} axes, got shape {array.shape}")
-    wrong = (array != 1) & (array != -1)
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name}: expected +1 or -1, got {array[where]} at index {where}")
-    return np.array(array, dtype=np.int8, order="C")
 
 
 @kernel

@@ -15,12 +15,11 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inference.checks import Floats, finite_array, one_of, positive_int
+from inference.checks import Floats, Spins, finite_array, one_of, positive_int
 from inference.progress import Stop, never, progress_bar
 from inference.status import Status
 
 M = TypeVar("M")
-Spins = NDArray[np.int8]
 Proposals = Literal["random", "heuristic"]
 
 

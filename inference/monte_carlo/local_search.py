@@ -13,13 +13,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.checks import Floats, one_of
+from inference.checks import Floats, Spins, one_of
 from inference.kernels import RandomState, kernel, next_float
 from inference.message_passing.clause_system import (
     ClauseSystem,
     Codes,
     Occurrences,
-    Spins,
     occurrences,
 )
 from inference.progress import Stop, never, progress_bar

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inference.checks import plus_minus_one
+
 Energy = Callable[..., Any]
 """``energy(spins, *args)``: the energy of spins ``(n,)`` ±1, a scalar."""
 DeltaEnergy = Callable[..., Any]
@@ -106,13 +108,9 @@ def random_spins(key: jax.Array, n_spins: int) -> jax.Array:
 
 def spin_array(name: str, spins: Any) -> jax.Array:
     """Return ``spins`` as int8 if they are ``(n,)`` of ±1, else raise ``ValueError``."""
-    array = np.asarray(spins)
-    if array.ndim != 1 or not array.size:
-        raise ValueError(f"{name}: expected shape (n,) with n of at least 1, got {array.shape}")
-    if not ((array == 1) | (array == -1)).all():
-        wrong = int(np.argmax((array != 1) & (array != -1)))
-        raise ValueError(f"{name}: expected +1 or -1, got {array[wrong]} at index {wrong}")
-    return jnp.asarray(array, jnp.int8)
+    if np.ndim(spins) != 1 or not np.size(spins):
+        raise ValueError(f"{name}: expected shape (n,) with n of at least 1, got {np.shape(spins)}")
+    return jnp.asarray(plus_minus_one(name, spins, ndim=1))
 
 
 def check_energies(

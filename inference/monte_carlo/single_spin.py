@@ -21,9 +21,9 @@ from numba.core import types
 from numba.extending import intrinsic, overload
 from numpy.typing import ArrayLike
 
-from inference.checks import Floats, finite_array, same_length
+from inference.checks import Floats, Spins, finite_array, plus_minus_one, same_length
 from inference.kernels import RandomState, kernel, next_float
-from inference.message_passing.clause_system import Codes, Spins
+from inference.message_passing.clause_system import Codes
 from inference.progress import Stop, never, progress_bar
 
 from .constraint_counts import (
@@ -35,7 +35,6 @@ from .constraint_counts import (
     ThresholdVotes,
     VoteCounts,
     count_violated,
-    plus_minus_one,
 )
 
 _SECONDS_A_CALL = 0.2

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from numpy.typing import ArrayLike
 
-from inference.message_passing.clause_system import Spins
+from inference.checks import Spins
 from inference.monte_carlo.annealed_search import SearchTrace, annealed_search
 from inference.monte_carlo.constraint_counts import clause_wiring
 from inference.progress import Stop, never

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from graphs.formats import read_dimacs, write_dimacs
 from graphs.generators import planted_clauses, random_clauses
-from inference.checks import positive_int
-from inference.message_passing.clause_system import ClauseSystem, Spins, clause_system
+from inference.checks import Spins, plus_minus_one, positive_int
+from inference.message_passing.clause_system import ClauseSystem, clause_system
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -177,13 +177,9 @@ class Formula:
 
 def check_assignment(name: str, assignment: ArrayLike, n_variables: int) -> Spins:
     """Return ``assignment`` as int8 if it is ``(n_variables,)`` of ±1; else raise ValueError."""
-    spins = np.asarray(assignment)
-    if spins.shape != (n_variables,):
-        raise ValueError(f"{name}: expected shape ({n_variables},), got {spins.shape}")
-    if not ((spins == 1) | (spins == -1)).all():
-        wrong = int(np.argmax((spins != 1) & (spins != -1)))
-        raise ValueError(f"{name}: expected +1 or -1, got {spins[wrong]} at index {wrong}")
-    return spins.astype(np.int8)
+    if np.shape(assignment) != (n_variables,):
+        raise ValueError(f"{name}: expected shape ({n_variables},), got {np.shape(assignment)}")
+    return plus_minus_one(name, assignment, ndim=1)
 
 
 def random_formula(n_variables: int, n_clauses: int, k: int, *, seed: int) -> Formula:

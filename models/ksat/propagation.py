@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from inference.checks import Floats, finite_array, one_of, positive, positive_int
+from inference.checks import Floats, Spins, finite_array, one_of, positive, positive_int
 from inference.kernels import RandomState, random_state, uniform
 from inference.message_passing.clause_messages import (
     BELIEF,
@@ -23,7 +23,6 @@ from inference.message_passing.clause_messages import (
 from inference.message_passing.clause_system import (
     ClauseSystem,
     Residual,
-    Spins,
     occurrences,
     residual,
 )

@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from inference.checks import one_of
+from inference.checks import Spins, one_of
 from inference.kernels import RandomState, random_state
 from inference.message_passing.clause_messages import BELIEF, SURVEY
-from inference.message_passing.clause_system import ClauseSystem, Spins, residual
+from inference.message_passing.clause_system import ClauseSystem, residual
 from inference.message_passing.decimation import DecimationEnd, decimate_clauses
 from inference.message_passing.reinforcement import reinforce_clauses
 from inference.monte_carlo.local_search import (
@@ -28,6 +28,7 @@ from inference.monte_carlo.local_search import (
 )
 from inference.progress import Stop
 
+from .annealing import simulated_annealing
 from .formula import Formula, random_formula
 from .propagation import belief_propagation, propagate_units
 from .solvers import (
@@ -75,7 +76,7 @@ Report = Callable[[int, Spins], None]
 
 
 def compile_kernels() -> None:
-    """Compile, or load from Numba's cache, all that `solve` and the propagations run on.
+    """Compile, or load from Numba's cache, all that solvers, propagations and annealing run on.
 
     Otherwise the first call of each does: a few seconds in all, once for an installation. Call it
     before taking times, or where an interruption must not hit a compiler (Numba loses some).
@@ -87,6 +88,7 @@ def compile_kernels() -> None:
     reinforce_clauses(system, state=state, max_steps=2)
     walk(system, start_walk(system, random_spins(60, state)), state=state, max_flips=10)
     belief_propagation(formula, max_steps=2, on_failure="ignore")
+    simulated_annealing(formula, n_sweeps=1)
 
 
 class _Attempt(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from inference.checks import Floats, positive
+from inference.checks import Floats, Spins, positive
 from inference.kernels import random_state, uniform
 from inference.message_passing.clause_messages import (
     BELIEF,
@@ -17,7 +17,7 @@ from inference.message_passing.clause_messages import (
     log_products,
     propagate,
 )
-from inference.message_passing.clause_system import ClauseSystem, Spins, n_violated
+from inference.message_passing.clause_system import ClauseSystem, n_violated
 from inference.monte_carlo.entropy_driven import (
     EntropyDrivenTrace,
     Look,

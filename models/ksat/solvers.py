@@ -9,10 +9,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from inference.checks import one_of, positive, positive_int
+from inference.checks import Spins, one_of, positive, positive_int
 from inference.kernels import RandomState, random_state
 from inference.message_passing.clause_messages import BELIEF, SURVEY
-from inference.message_passing.clause_system import ClauseSystem, Residual, Spins
+from inference.message_passing.clause_system import ClauseSystem, Residual
 from inference.message_passing.decimation import DecimationEnd, decimate_clauses
 from inference.message_passing.reinforcement import reinforce_clauses
 from inference.monte_carlo.local_search import (

@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 from numpy.typing import ArrayLike
 
+from inference.checks import Spins
 from inference.monte_carlo.annealed_search import SearchTrace, annealed_search
 from inference.monte_carlo.constraint_counts import ThresholdVotes, threshold_votes
 from inference.progress import Stop, never
 from inference.schedules import Schedule
 from inference.status import Status
 
-from .problem import Problem, Spins, check_weights
+from .problem import Problem, check_weights
 
 
 class AnnealingResult(NamedTuple):

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.checks import Floats
+from inference.checks import Floats, Spins
 from inference.kernels import log_normal_cdf, reduction_kernel
 from inference.progress import Stop, progress_bar
 
-from .problem import Problem, Spins
+from .problem import Problem
 
 SMALLEST_VARIANCE = 1e-9
 """Of the weights, where all are decided."""
@@ -118,6 +118,22 @@ def dense_free_entropy(patterns: Spins, field: Floats, messages: DenseMessages) 
             messages.responses.astype(np.float64),
         )
     )  # fmt: skip
+
+
+def count_errors(patterns: Spins, weights: Spins) -> int:
+    """Return how many patterns ``(n_patterns, n_weights)``, labels absorbed, the weights fail."""
+    return int(_count_errors(patterns, weights))
+
+
+@reduction_kernel
+def _count_errors(patterns: Spins, weights: Spins) -> Any:
+    errors = 0
+    for row in range(patterns.shape[0]):
+        total: Any = np.int32(0)
+        for i in range(patterns.shape[1]):
+            total += np.int32(patterns[row, i]) * np.int32(weights[i])
+        errors += total < 0
+    return errors
 
 
 @reduction_kernel

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inference.checks import Floats
+from inference.checks import Floats, Spins
 from inference.kernels import RandomState, kernel, log_normal_cdf, shuffle
 from inference.progress import Stop, progress_bar
 
-from .problem import Problem, Spins
+from .problem import Problem
 
 LARGEST_MESSAGE = 30.0
 """Where messages saturate; tanh is 1 in double precision from 19 on."""

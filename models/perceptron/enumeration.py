@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inference.checks import Floats
+from inference.checks import Floats, Spins
 from inference.kernels import kernel
 
-from .problem import Problem, Spins, check_weights
+from .problem import Problem, check_weights
 from .propagation import field_array
 
 MOST_WEIGHTS = 25

@@ -7,9 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inference.checks import positive, positive_int, same_length
-
-Spins = NDArray[np.int8]
+from inference.checks import Spins, plus_minus_one, positive, positive_int, same_length
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +57,8 @@ class Problem:
             raise ValueError(f"n_hidden: expected an odd number of units, got {n_hidden}")
         patterns = plus_minus_one("patterns", self.patterns, ndim=2)
         labels = plus_minus_one("labels", self.labels, ndim=1)
+        if patterns.size == 0:
+            raise ValueError(f"patterns: expected at least one, got shape {patterns.shape}")
         same_length("labels", len(labels), "patterns", len(patterns))
         if self.tree and patterns.shape[1] % n_hidden:
             raise ValueError(
@@ -185,25 +185,6 @@ def teacher_student(
     teacher = _draw_signs(generator, unlabelled.weights_shape)
     votes = np.sign(unlabelled.stabilities(teacher)).sum(axis=1)
     return Problem(patterns, np.sign(votes), n_hidden=n_hidden, tree=tree), teacher
-
-
-def plus_minus_one(name: str, value: ArrayLike, *, ndim: int) -> Spins:
-    """Return ``value`` as int8 if it is an array of ±1 with ``ndim`` axes; else raise."""
-    try:
-        array = np.asarray(value)
-    except ValueError as fault:
-        raise ValueError(f"{name}: expected rows of equal length, got {value!r:.60}") from fault
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: expected an array of ±1, got {value!r:.60}")
-    if array.ndim != ndim or array.size == 0:
-        raise ValueError(
-            f"{name}: expected a non-empty {ndim}-dimensional array, got shape {array.shape}"
-        )
-    wrong = (array != 1) & (array != -1)
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name}: expected +1 or -1, got {array[where]} at index {where}")
-    return np.ascontiguousarray(array, dtype=np.int8)
 
 
 def check_weights(name: str, weights: ArrayLike, problem: Problem) -> Spins:

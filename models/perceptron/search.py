@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from inference.checks import Floats, positive
+from inference.checks import Floats, Spins, positive
 from inference.kernels import random_state, uniform
 from inference.monte_carlo.entropy_driven import (
     EntropyDrivenTrace,
@@ -31,7 +31,7 @@ from .dense_messages import (
     silent,
 )
 from .edge_messages import edge_free_entropy, propagate_edges
-from .problem import Problem, Spins, check_weights
+from .problem import Problem, check_weights
 from .propagation import FIRST_MESSAGE, collapsed
 
 COUPLINGS = tuple(np.arctanh([0.5, 0.6, 0.7, 0.8, 0.9]).tolist())
