@@ -26,6 +26,9 @@ LARGEST_MESSAGE = 30.0
 """Where messages saturate; tanh is 1 in double precision from 19 on."""
 SMALLEST_VARIANCE = 1e-12
 """Of the sum of inputs that are all decided."""
+_MODERATE = 20.0
+"""Stabilities whose tails are far from underflow."""
+_SQRT_HALF = math.sqrt(0.5)
 _TINY = float(np.finfo(np.float64).tiny)
 _EDGES_A_CALL = 2_000_000
 """Updates between two looks at the clock: a few tenths of a second."""
@@ -158,9 +161,10 @@ def _look_up(
     """
     mean, variance = 0.0, 0.0
     for i in range(inputs.size):
-        means[i] = inputs[i] * math.tanh(cavity[i])
-        slope = 1.0 / math.cosh(cavity[i])
-        variances[i] = slope * slope  # 1 - tanh^2 without cancellation
+        # tanh and 1 - tanh^2, without cancellation
+        small = math.exp(-2.0 * abs(cavity[i]))
+        means[i] = inputs[i] * math.copysign((1.0 - small) / (1.0 + small), cavity[i])
+        variances[i] = 4.0 * small / ((1.0 + small) * (1.0 + small))
         mean += means[i]
         variance += variances[i]
     if exact:
@@ -172,6 +176,39 @@ def _look_up(
         x = mean / math.sqrt(max(variance, SMALLEST_VARIANCE))
         log_minus, log_plus = log_normal_cdf(-x), log_normal_cdf(x)
     return mean, variance, log_minus, log_plus
+
+
+@kernel
+def _half_log_ratio(for_plus: float, for_minus: float) -> float:
+    """Return the half-field of two weights, saturated; none if both vanish."""
+    if for_plus <= 0.0 or for_minus <= 0.0:
+        return LARGEST_MESSAGE * ((for_plus > 0.0) - (for_minus > 0.0))
+    prefers = 0.5 * math.log(for_plus / for_minus)
+    return min(max(prefers, -LARGEST_MESSAGE), LARGEST_MESSAGE)
+
+
+@kernel
+def _gaussian_preference(if_plus: float, if_minus: float, above: float, below: float) -> float:
+    """Return the half-field towards the input that lets a unit answer as the label needs.
+
+    The unit answers +1 with probability ``Phi(above)`` or ``Phi(below)`` if the input is +1 or -1,
+    and the label follows with probability ``if_plus`` or ``if_minus``.
+    """
+    if max(abs(above), abs(below)) < _MODERATE:
+        tail = 0.5 * math.erfc(abs(above) * _SQRT_HALF)
+        plus, minus = (1.0 - tail, tail) if above > 0 else (tail, 1.0 - tail)
+        for_plus = if_plus * plus + if_minus * minus
+        tail = 0.5 * math.erfc(abs(below) * _SQRT_HALF)
+        plus, minus = (1.0 - tail, tail) if below > 0 else (tail, 1.0 - tail)
+        return _half_log_ratio(for_plus, if_plus * plus + if_minus * minus)
+    log_if_plus, log_if_minus = np.log(if_plus), np.log(if_minus)
+    prefers = 0.5 * (
+        _log_add(log_if_plus + log_normal_cdf(above), log_if_minus + log_normal_cdf(-above))
+        - _log_add(log_if_plus + log_normal_cdf(below), log_if_minus + log_normal_cdf(-below))
+    )
+    if prefers != prefers:  # both are impossible: the pattern says nothing
+        return 0.0
+    return min(max(prefers, -LARGEST_MESSAGE), LARGEST_MESSAGE)
 
 
 @kernel
@@ -209,36 +246,24 @@ def _sweeps(
                 sums[unit] = mean, variance, log_minus, log_plus
             _count_positive(np.exp(sums[:, 3]), np.exp(sums[:, 2]), vote_left, vote_right)
             for unit in range(n_hidden):
-                # logs of the probability of the label if this unit answers +1, and if -1
+                # probabilities of the label if this unit answers +1, and if -1
                 minus, undecided, plus = _without(vote_left, vote_right, unit, heads, tails)
-                if labels[pattern] > 0:
-                    log_if_plus, log_if_minus = np.log(plus + undecided), np.log(plus)
-                else:
-                    log_if_plus, log_if_minus = np.log(minus), np.log(minus + undecided)
+                if_plus, if_minus = plus + undecided, plus
+                if labels[pattern] < 0:
+                    if_plus, if_minus = minus, minus + undecided
                 for i in range(n_inputs):
                     if exact:
                         minus, undecided, plus = _without(left[unit], right[unit], i, heads, tails)
-                        plus_if_plus, minus_if_plus = np.log(plus + undecided), np.log(minus)
-                        plus_if_minus, minus_if_minus = np.log(plus), np.log(minus + undecided)
+                        prefers = _half_log_ratio(
+                            if_plus * (plus + undecided) + if_minus * minus,
+                            if_plus * plus + if_minus * (minus + undecided),
+                        )
                     else:
                         mean = sums[unit, 0] - means[unit, i]
                         variance = max(sums[unit, 1] - variances[unit, i], SMALLEST_VARIANCE)
                         scale = 1.0 / math.sqrt(variance)
-                        above, below = (mean + 1.0) * scale, (mean - 1.0) * scale
-                        plus_if_plus = plus_if_minus = minus_if_plus = minus_if_minus = -np.inf
-                        if log_if_plus > -np.inf:
-                            plus_if_plus = log_normal_cdf(above)
-                            plus_if_minus = log_normal_cdf(below)
-                        if log_if_minus > -np.inf:
-                            minus_if_plus = log_normal_cdf(-above)
-                            minus_if_minus = log_normal_cdf(-below)
-                    prefers = 0.5 * (
-                        _log_add(log_if_plus + plus_if_plus, log_if_minus + minus_if_plus)
-                        - _log_add(log_if_plus + plus_if_minus, log_if_minus + minus_if_minus)
-                    )
-                    if not abs(prefers) <= LARGEST_MESSAGE:  # nothing else fits: both logs infinite
-                        prefers = (
-                            0.0 if prefers != prefers else math.copysign(LARGEST_MESSAGE, prefers)
+                        prefers = _gaussian_preference(
+                            if_plus, if_minus, (mean + 1.0) * scale, (mean - 1.0) * scale
                         )
                     old = messages[pattern, unit, i]
                     new = inputs[pattern, unit % inputs.shape[1], i] * prefers
