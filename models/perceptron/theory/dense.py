@@ -18,10 +18,10 @@ beyond it only isolated solutions, ``q1`` near one, remain.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
@@ -33,23 +33,21 @@ from inference.status import Status, raise_for_status
 
 from .dense_saddle import (
     LARGEST_OVERLAP,
-    SIZES,
     Observables,
     Point,
-    n_inner_nodes,
     observables,
     outer_fields,
     saddle_step,
 )
-from .integrals import Grid, end_status, positive_loads, stacked
+from .integrals import end_status, positive_loads, stacked
 from .typical import replica_symmetric
+
+_GRIDS = outer_fields(), np.linspace(-1, 1, 128)
 
 _STEP = 0.1
 _FINEST_STEP = 0.0125
 _LOST = 0.5
 """A step that shrinks ``1 - q1`` by more than this factor is halved, and at last called a jump."""
-
-_ISOLATED = LARGEST_OVERLAP - 1e-6
 
 _MOST_REPLICAS = 1000.0
 """Beyond, the outer nodes do not resolve the boundary layer of width ``1 / y``."""
@@ -206,7 +204,6 @@ class _Branch:
     n_replicas: float
     saddle: FixedPointResult[Any]
     seen: Observables
-    resolved: bool
     jumped: bool = False
 
     @property
@@ -226,34 +223,19 @@ class _Branch:
             float(self.seen.local_free_entropy) - self.coupling * overlap,
             self.external_entropy, self.n_replicas, self.coupling, self.jumped,
             float(self.saddle.residual), int(self.saddle.n_steps),
-            end_status(self.saddle, resolved=self.resolved),
+            end_status(self.saddle, resolved=self.gap > 1.001 * (1 - LARGEST_OVERLAP)),
         )  # fmt: skip
 
 
-@functools.cache
-def _grids() -> tuple[Grid, dict[int, Floats]]:
-    return outer_fields(), {size: np.linspace(-1, 1, size) for size in SIZES}
-
-
-def _solved(start: Any, load: float, coupling: float, n_replicas: float) -> _Branch:
-    """Iterate from ``start``, with as many nodes as the end turns out to need."""
-    point, (fields, units) = Point(load, coupling, n_replicas), _grids()
-    overlaps, needed = np.asarray(start), n_inner_nodes(start, n_replicas)
-    size = 0
-    while size < needed and size < SIZES[-1]:
-        isolated = overlaps[0] > _ISOLATED  # no grid is fine enough: spend no time on it
-        if isolated and size:
-            break
-        size = SIZES[1] if isolated else next((s for s in SIZES if s >= needed), SIZES[-1])
-        result = fixed_point(
-            saddle_step, overlaps, args=(point, fields, units[size]), damping=0.2,
-            tol=1e-11, max_steps=2000, key=jax.random.key(0),
-        )  # fmt: skip
-        overlaps = np.asarray(result.value)
-        needed = n_inner_nodes(overlaps, n_replicas)
-    resolved = size >= needed and overlaps[0] < _ISOLATED
-    seen = observables(result.value, point, fields, units[size])
-    return _Branch(load, coupling, n_replicas, result, seen, bool(resolved))
+def _solved(
+    start: Any, load: float, coupling: float, n_replicas: float, tol: float = 1e-11
+) -> _Branch:
+    point = Point(load, coupling, n_replicas)
+    result = fixed_point(
+        saddle_step, jnp.asarray(start), args=(point, *_GRIDS), damping=0.2,
+        tol=tol, max_steps=2000, key=jax.random.key(0),
+    )  # fmt: skip
+    return _Branch(load, coupling, n_replicas, result, observables(result.value, point, *_GRIDS))
 
 
 def _uncoupled(load: float, n_replicas: float) -> _Branch:
@@ -271,8 +253,8 @@ def _followed(branch: _Branch, coupling: float) -> _Branch:
             there = _solved(branch.saddle.value, branch.load, coupling, branch.n_replicas)
             return dataclasses.replace(there, jumped=True)
         left = coupling - branch.coupling
-        target = coupling if left <= 1.001 * step else branch.coupling + step
-        ahead = _solved(branch.saddle.value, branch.load, target, branch.n_replicas)
+        target, tol = (coupling, 1e-11) if left <= 1.001 * step else (branch.coupling + step, 1e-5)
+        ahead = _solved(branch.saddle.value, branch.load, target, branch.n_replicas, tol)
         lost = ahead.gap < _LOST * branch.gap
         if lost and step > _FINEST_STEP:
             step /= 2

@@ -12,16 +12,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtri
 
 from .integrals import Grid, hazard, log_cosh, log_ndtr
 
-SIZES = (128, 256, 512, 1024)
-"""Numbers of inner nodes: a program is compiled for each that is needed."""
 LARGEST_OVERLAP = 0.999
-"""Cap of ``q1``: the isolated branch, where an integral would need ever more nodes, ends here."""
+"""Cap of ``q1``: the isolated branch, which runs to one, is held here."""
 
 _REACH = 8.5
-_N_PATTERN_FIELDS = 192
+_N_PATTERN_FIELDS = 128
 _NEWTON_STEPS = 8
 
 
@@ -55,15 +54,6 @@ def outer_fields(n_nodes: int = 96) -> Grid:
     nodes = _REACH * roots**2
     density = weights * roots * np.exp(-(nodes**2) / 2)
     return Grid(nodes, density / density.sum())
-
-
-def n_inner_nodes(overlaps: Any, n_replicas: float) -> float:
-    """Return how many inner nodes resolve the log-concave integrand of a pattern.
-
-    Its curvature is at most ``1 + y b^2``; spacing times the root of that must not exceed one.
-    """
-    slope = (overlaps[0] - overlaps[1]) / (1 - overlaps[0])
-    return 1 + 2 * _REACH * math.sqrt(1 + n_replicas * max(slope, 0.0))
 
 
 def saddle_step(overlaps: jax.Array, key: jax.Array, point: Point, fields: Any, units: Any) -> Any:
@@ -108,14 +98,21 @@ def _pattern_side(overlaps: jax.Array, point: Point, units: jax.Array) -> Any:
         return t - (t - y * inner * h) / (1 + y * inner**2 * h * (h + x))
 
     peak = jax.lax.fori_loop(0, _NEWTON_STEPS, newton, jnp.zeros_like(centre))
-    t = peak[:, None] + _REACH * units
+    # left of the peak Phi^y is cut off, at Phi^y = 1 / e: nodes gather there, by a sinh
+    cut = (ndtri(jnp.exp(-1 / y)) - centre) / jnp.maximum(inner, 1e-9)
+    steep = jnp.clip(cut, peak - _REACH, peak)[:, None]
+    width = 1 / jnp.sqrt(1 + y * inner**2)
+    low = jnp.arcsinh((peak[:, None] - _REACH - steep) / width)
+    high = jnp.arcsinh((peak[:, None] + _REACH - steep) / width)
+    tau = low + (high - low) * (units + 1) / 2
+    t = steep + width * jnp.sinh(tau)
     x = centre[:, None] + inner * t
     tail = log_ndtr(x)
-    exponent = -(t**2) / 2 + y * tail
+    exponent = y * tail - t**2 / 2 + jnp.log(jnp.cosh(tau))
     height = exponent.max(axis=1, keepdims=True)
     density = jnp.exp(exponent - height)
     norm = density.sum(axis=1)
-    spacing = _REACH * (units[1] - units[0]) / math.sqrt(2 * math.pi)
+    spacing = width * (tau[:, 1] - tau[:, 0]) / math.sqrt(2 * math.pi)
     pull = hazard(x, tail)
     squares = (density * pull**2).sum(axis=1) / norm
     means = (density * pull).sum(axis=1) / norm

@@ -247,7 +247,7 @@ def _followed(chosen: _Typical, point: _Point | None, distance: float) -> _Point
         p, q = 1 - 2 * here, float(chosen.overlap)
         start = jnp.array([p**2 + 0.5 * q * (1 - p**2), q * p, math.atanh(p)])
         point = _solved(chosen, start, here)
-    while point.distance * _RATIO > distance:
+    while point.distance * _RATIO > distance and point.status is Status.CONVERGED:
         point = _solved(chosen, point.state, point.distance * _RATIO, tol=1e-4)
     return _solved(chosen, point.state, distance)
 
