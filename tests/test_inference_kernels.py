@@ -1,10 +1,19 @@
-"""The generator of the compiled loops: its published recurrence, its law, its streams."""
+"""The generator of the compiled loops: its recurrence, its law, its streams; the normal tail."""
 
+import mpmath
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import log_ndtr
 
-from inference.kernels import next_bits, next_float, random_state, shuffle
+from inference.kernels import (
+    log_normal_cdf,
+    next_bits,
+    next_float,
+    random_state,
+    reduction_kernel,
+    shuffle,
+)
 
 MASK = 2**64 - 1
 
@@ -56,3 +65,39 @@ def test_every_permutation_is_equally_likely():
 def test_bad_seeds_are_refused(seed):
     with pytest.raises(ValueError, match="seed: expected an integer"):
         random_state(seed)
+
+
+def test_the_log_of_the_normal_distribution_holds_in_both_tails():
+    # beyond 37 the values themselves are below the smallest float
+    x = np.concatenate(
+        [-np.logspace(6, -6, 2001), [0.0], np.logspace(-6, np.log10(37), 2001),
+         np.linspace(-36, -34, 1001)]
+    )  # fmt: skip
+    found = np.array([log_normal_cdf(value) for value in x])
+    np.testing.assert_allclose(found, log_ndtr(x), rtol=1e-13, atol=0)
+    beyond = np.array([log_normal_cdf(value) for value in (38.0, 39.0, 40.0, np.inf)])
+    assert (np.abs(beyond) < np.finfo(float).tiny).all()
+    assert log_normal_cdf(-np.inf) == -np.inf
+    assert np.isnan(log_normal_cdf(np.nan))
+
+
+@pytest.mark.parametrize("x", [-300.0, -35.001, -34.999, -8.0, -1.0, 0.3, 5.0, 30.0])
+def test_the_log_of_the_normal_distribution_is_that_of_many_digits(x):
+    with mpmath.workdps(400):
+        expected = mpmath.log(mpmath.ncdf(mpmath.mpf(x)))
+    # the square of x is rounded before it becomes an exponent
+    assert log_normal_cdf(x) == pytest.approx(float(expected), rel=2e-16 * (8 + x * x / 2))
+
+
+def test_reordered_sums_keep_nan_and_infinity():
+    @reduction_kernel
+    def total(values):
+        result = 0.0
+        for value in values:
+            result += value
+        return result
+
+    values = np.random.default_rng(0).normal(size=1001)
+    assert total(values) == pytest.approx(values.sum(), abs=1001 * 1e-15)
+    assert np.isnan(total(np.array([1.0, np.nan])))
+    assert total(np.array([1.0, np.inf])) == np.inf
