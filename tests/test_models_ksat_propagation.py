@@ -208,6 +208,9 @@ def test_an_unfinished_run_says_so():
     assert found.residual > 1e-8
     again = belief_propagation(formula, max_steps=2, on_failure="ignore")
     np.testing.assert_array_equal(again.marginals, found.marginals)
+    with pytest.warns(CavityWarning, match="belief propagation: MAX_STEPS"):
+        stopped = belief_propagation(formula, should_stop=lambda: True)
+    assert (stopped.status, stopped.n_steps) == (Status.MAX_STEPS, 0)
 
 
 def test_variables_in_no_clause_are_free():

@@ -122,7 +122,7 @@ def propagate(
         culprit = forced_both_ways(system, om)
     if culprit >= 0:
         status = Status.CONTRADICTION
-    elif not np.isfinite(residual) and system.n_edges:
+    elif np.isnan(residual):  # infinite before the first sweep
         status = Status.NON_FINITE
     else:
         status = Status.CONVERGED if residual <= tol else Status.MAX_STEPS
