@@ -51,9 +51,13 @@ def plus_minus_one(name: str, value: ArrayLike, *, ndim: int) -> Spins:
     TypeError
         If ``value`` is not numeric.
     ValueError
-        If the number of axes is wrong or an entry is not ±1 (the message names the first such one).
+        If rows differ in length, the number of axes is wrong, or an entry is not ±1 (the message
+        names the first such one).
     """
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as fault:
+        raise ValueError(f"{name}: expected rows of equal length, got {value!r:.60}") from fault
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name}: expected an array of ±1, got {value!r:.60}")
     if array.ndim != ndim:
