@@ -32,9 +32,11 @@ from inference.precision import require_x64
 from inference.status import Status, raise_for_status
 
 from .dense_saddle import (
-    LARGEST_OVERLAP,
+    N_INNER,
     Observables,
     Point,
+    is_resolved,
+    newton_step,
     observables,
     outer_fields,
     saddle_step,
@@ -42,16 +44,22 @@ from .dense_saddle import (
 from .integrals import end_status, positive_loads, stacked
 from .typical import replica_symmetric
 
-_GRIDS = outer_fields(), np.linspace(-1, 1, 128)
+_GRIDS = outer_fields(), np.linspace(-1, 1, N_INNER)
 
 _STEP = 0.1
-_FINEST_STEP = 0.0125
+_FINEST_STEP = 0.004
+_FIRST_SPLIT = 1e-9
+"""Of ``q1`` and ``q0`` where they start as one: Newton needs derivatives."""
+_NEWTON_STEPS = 20
 _LOST = 0.5
-"""A step that shrinks ``1 - q1`` by more than this factor is halved, and at last called a jump."""
+"""A step that shrinks ``1 - q1`` by more than this factor, or does not converge, is halved, and at
+last called a jump."""
 
 _MOST_REPLICAS = 1000.0
 """Beyond, the outer nodes do not resolve the boundary layer of width ``1 / y``."""
 _FIRST_REPLICAS = 16.0
+_OTHER_REPLICAS = (32.0, 64.0, 128.0, 8.0, 4.0)
+"""Where the dense branch may go on if it ends for those: more at small loads, fewer at large."""
 _REPLICA_RATIO = 1.3
 _REPLICA_LIMIT = 200.0
 
@@ -97,9 +105,10 @@ def large_deviation(load: float, coupling: ArrayLike, n_replicas: float) -> Larg
     -------
     LargeDeviation
         Fields of the shape of ``coupling``. From the first entry where the branch is found to have
-        ended, ``jumped`` is True and the values are those of the isolated branch, whose ``q1`` is
-        held at 0.999 and whose ``status`` is TRUNCATED: an indication, no numbers to quote.
-        ``status`` is TRUNCATED, too, where the dense branch itself comes that near to ``q1 = 1``.
+        ended, ``jumped`` is True and the values are those to which iteration leads from its end:
+        mostly the isolated branch, whose ``q1`` is held at 0.999 and whose ``status`` is TRUNCATED,
+        an indication, no numbers to quote. ``status`` is TRUNCATED, too, where the dense branch
+        itself comes that near to ``q1 = 1``.
 
     Raises
     ------
@@ -109,6 +118,11 @@ def large_deviation(load: float, coupling: ArrayLike, n_replicas: float) -> Larg
         If an argument is out of range or ``coupling`` does not increase.
     ConvergenceError
         If the overlap of typical solutions is too near to one to start from (loads above 1.2).
+
+    Notes
+    -----
+    Saddles are found by Newton's method: at larger loads (0.7, not yet 0.6) the branch outlives the
+    convergence of the plain iteration, which begins to oscillate.
 
     Examples
     --------
@@ -176,9 +190,10 @@ def vanishing_external_entropy(load: float, coupling: ArrayLike) -> LargeDeviati
     results, branch = [], _uncoupled(load, _FIRST_REPLICAS)
     for target in map(float, couplings.ravel()):
         branch = _followed(branch, target)
-        while branch.jumped and branch.n_replicas < _REPLICA_LIMIT:
-            # more replicas hold the dense branch together up to larger couplings
-            branch = _followed(_uncoupled(load, 2 * branch.n_replicas), target)
+        for n_replicas in _OTHER_REPLICAS:
+            if not branch.jumped:
+                break
+            branch = _followed(_uncoupled(load, n_replicas), target)
         branch, found = _balanced(branch)
         results.append(found)
         if Status(int(found.status)) is not Status.CONVERGED:
@@ -211,6 +226,12 @@ class _Branch:
         """``1 - q1``."""
         return 1 - float(self.saddle.value[0])
 
+    def has_left(self, before: _Branch) -> bool:
+        """Whether this, looked for next to a saddle of the dense branch, is none."""
+        ended = Status(int(self.saddle.status)) is Status.CONVERGED
+        near = _LOST * before.gap < self.gap < before.gap / _LOST
+        return not (ended and near)
+
     @property
     def external_entropy(self) -> float:
         return float(self.seen.free_entropy - self.n_replicas * self.seen.local_free_entropy)
@@ -223,26 +244,46 @@ class _Branch:
             float(self.seen.local_free_entropy) - self.coupling * overlap,
             self.external_entropy, self.n_replicas, self.coupling, self.jumped,
             float(self.saddle.residual), int(self.saddle.n_steps),
-            end_status(self.saddle, resolved=self.gap > 1.001 * (1 - LARGEST_OVERLAP)),
+            end_status(self.saddle, resolved=is_resolved(self.gap, self.seen, self.n_replicas)),
         )  # fmt: skip
 
 
+def _next(branch: _Branch, coupling: float, n_replicas: float, tol: float = 1e-11) -> _Branch:
+    """Look for the saddle near that of ``branch`` by Newton's method."""
+    start = branch.saddle.value + jnp.array([_FIRST_SPLIT, 0.0])
+    return _solved(newton_step, start, branch.load, coupling, n_replicas, tol, 0.0, _NEWTON_STEPS)
+
+
+def _isolated(branch: _Branch, coupling: float) -> _Branch:
+    """Let the overlaps go where the iteration takes them, once the branch has ended."""
+    there = _solved(
+        saddle_step, branch.saddle.value, branch.load, coupling, branch.n_replicas, 1e-9, 0.2, 300
+    )
+    return dataclasses.replace(there, jumped=True)
+
+
 def _solved(
-    start: Any, load: float, coupling: float, n_replicas: float, tol: float = 1e-11
-) -> _Branch:
+    step: Any, start: Any, load: float, coupling: float, n_replicas: float,
+    tol: float, damping: float, max_steps: int,
+) -> _Branch:  # fmt: skip
     point = Point(load, coupling, n_replicas)
     result = fixed_point(
-        saddle_step, jnp.asarray(start), args=(point, *_GRIDS), damping=0.2,
-        tol=tol, max_steps=2000, key=jax.random.key(0),
+        step, jnp.asarray(start), args=(point, *_GRIDS), damping=damping,
+        tol=tol, max_steps=max_steps, key=jax.random.key(0),
     )  # fmt: skip
     return _Branch(load, coupling, n_replicas, result, observables(result.value, point, *_GRIDS))
 
 
 def _uncoupled(load: float, n_replicas: float) -> _Branch:
     """Return the saddle at coupling zero: that of typical solutions."""
-    saddle = replica_symmetric(load)
-    raise_for_status(saddle.status, f"replica_symmetric({load:g})")
-    return _solved(np.full(2, saddle.overlap), load, 0.0, n_replicas)
+    typical = replica_symmetric(load)
+    raise_for_status(typical.status, f"replica_symmetric({load:g})")
+    overlaps = jnp.asarray(np.full(2, typical.overlap))
+    saddle = FixedPointResult(
+        overlaps, jnp.asarray(typical.residual), jnp.array(0), jnp.array(int(Status.CONVERGED))
+    )
+    seen = observables(overlaps, Point(load, 0.0, n_replicas), *_GRIDS)
+    return _Branch(load, 0.0, n_replicas, saddle, seen)
 
 
 def _followed(branch: _Branch, coupling: float) -> _Branch:
@@ -250,16 +291,16 @@ def _followed(branch: _Branch, coupling: float) -> _Branch:
     step = _STEP
     while branch.coupling < coupling:
         if branch.jumped:
-            there = _solved(branch.saddle.value, branch.load, coupling, branch.n_replicas)
-            return dataclasses.replace(there, jumped=True)
+            return _isolated(branch, coupling)
         left = coupling - branch.coupling
-        target, tol = (coupling, 1e-11) if left <= 1.001 * step else (branch.coupling + step, 1e-5)
-        ahead = _solved(branch.saddle.value, branch.load, target, branch.n_replicas, tol)
-        lost = ahead.gap < _LOST * branch.gap
-        if lost and step > _FINEST_STEP:
+        target, tol = (coupling, 1e-11) if left <= 1.001 * step else (branch.coupling + step, 1e-6)
+        ahead = _next(branch, target, branch.n_replicas, tol)
+        if not ahead.has_left(branch):
+            branch, step = ahead, min(2 * step, _STEP)
+        elif step > _FINEST_STEP:
             step /= 2
-            continue
-        branch = dataclasses.replace(ahead, jumped=lost)
+        else:
+            return _isolated(branch, coupling)
     return branch
 
 
@@ -270,7 +311,7 @@ def _balanced(branch: _Branch) -> tuple[_Branch, LargeDeviation]:
     def external(n_replicas: float) -> float:
         near = min(known, key=lambda one: abs(one.n_replicas - n_replicas))
         if near.n_replicas != n_replicas:
-            near = _solved(near.saddle.value, near.load, near.coupling, n_replicas)
+            near = _next(near, near.coupling, n_replicas)
             known.append(near)
         return near.external_entropy
 
@@ -283,7 +324,7 @@ def _balanced(branch: _Branch) -> tuple[_Branch, LargeDeviation]:
             break
         external(target)
         low, high = high, known[-1]
-        if high.gap < _LOST * low.gap:
+        if high.has_left(low):
             high = dataclasses.replace(high, jumped=True)
             break
     bracketed = not (branch.jumped or high.jumped) and (high.external_entropy > 0) != up

@@ -86,7 +86,7 @@ def teacher_student(load: ArrayLike) -> TeacherStudent:
     >>> jax.config.update("jax_enable_x64", True)
     >>> found = teacher_student(0.8)
     >>> round(found.overlap, 6), round(found.generalisation_error, 6)
-    (0.454821, 0.349708)
+    (0.454821, 0.349703)
     """
     require_x64("teacher_student")
     loads = positive_loads(load)
