@@ -56,7 +56,7 @@ def rule(heights, n_replicas):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize(("n_replicas", "n_flips"), [(N_REPLICAS, 1), (N_REPLICAS, 2), (np.inf, 1)])
+@pytest.mark.parametrize(("n_replicas", "n_flips"), [(N_REPLICAS, 1), (np.inf, 2)])
 def test_moves_are_as_frequent_as_the_rule_says(heights, n_replicas, n_flips, key):
     kernel = small_kernel(n_replicas=n_replicas, n_flips=n_flips)
     n_chains = 2000
@@ -74,7 +74,7 @@ def test_moves_are_as_frequent_as_the_rule_says(heights, n_replicas, n_flips, ke
     certain = (expected < 1e-12) | (expected > 1 - 1e-12)
     np.testing.assert_allclose(counts[certain] / n_chains, expected[certain], atol=1e-12)
     error = np.sqrt(expected * (1 - expected) / n_chains)
-    # 40 numbers: one beyond 4 has the probability 3e-3
+    # at most 40 numbers: one beyond 4 has the probability 3e-3
     assert_z(counts[~certain] / n_chains, expected[~certain], error[~certain])
     new = codes(moved.z["reference"])
     np.testing.assert_allclose(moved.free_entropy, heights[new], atol=1e-5)
@@ -160,15 +160,14 @@ def test_the_free_entropy_of_a_formula_is_its_local_one():
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("method", ["sequential", "vectorized"])
-def test_references_of_a_formula_lean_towards_its_solutions(method):
+def test_references_of_a_formula_lean_towards_its_solutions():
     # a tree, where messages are exact: the law of all sixteen references is enumerated
     formula = Formula.from_clauses([[1, 2], [-2, 3, 4]])
     states = np.array(list(itertools.product([-1, 1], repeat=4)))
     solutions = states[[formula.energy(s) == 0 for s in states]]
     weights = np.exp(0.7 * states @ solutions.T).sum(axis=1) ** 3
     kernel = ksat.local_entropy_kernel(formula, coupling=0.7, n_replicas=3, n_flips=4)
-    mcmc = MCMC(kernel, num_warmup=50, num_samples=1000, num_chains=2, chain_method=method,
+    mcmc = MCMC(kernel, num_warmup=50, num_samples=1000, num_chains=2, chain_method="vectorized",
                 progress_bar=False)  # fmt: skip
     mcmc.run(jax.random.key(5))
     told = diagnostics(posterior_array(to_arviz(mcmc), "reference").astype(float))
