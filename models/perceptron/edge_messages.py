@@ -28,6 +28,12 @@ SMALLEST_VARIANCE = 1e-12
 """Of the sum of inputs that are all decided."""
 _MODERATE = 20.0
 """Stabilities whose tails are far from underflow."""
+_NODES = 16
+"""Of Chebyshev interpolation."""
+_WORTHWHILE = 4
+"""Inputs a node from which on interpolation costs less."""
+_RESOLVED = 1e-14
+"""Share of the largest coefficient that the last ones may have."""
 _SQRT_HALF = math.sqrt(0.5)
 _TINY = float(np.finfo(np.float64).tiny)
 _EDGES_A_CALL = 2_000_000
@@ -152,21 +158,19 @@ def _log_majority(right: Floats) -> Any:
 
 @kernel
 def _look_up(
-    inputs: Spins, cavity: Floats, exact: bool, means: Floats, variances: Floats, left: Floats,
-    right: Floats,
-) -> Any:  # fmt: skip
+    inputs: Spins, cavity: Floats, exact: bool, means: Floats, left: Floats, right: Floats
+) -> Any:
     """Return mean and variance of the sum of a unit, and the logs of P(-1) and P(+1).
 
-    Fills ``means`` and ``variances`` of its terms and, if exact, ``left`` and ``right``.
+    Fills the ``means`` of its terms and, if exact, ``left`` and ``right``.
     """
     mean, variance = 0.0, 0.0
     for i in range(inputs.size):
         # tanh and 1 - tanh^2, without cancellation
         small = math.exp(-2.0 * abs(cavity[i]))
         means[i] = inputs[i] * math.copysign((1.0 - small) / (1.0 + small), cavity[i])
-        variances[i] = 4.0 * small / ((1.0 + small) * (1.0 + small))
         mean += means[i]
-        variance += variances[i]
+        variance += 4.0 * small / ((1.0 + small) * (1.0 + small))
     if exact:
         plus = 1.0 / (1.0 + np.exp(-2.0 * inputs * cavity))
         minus = 1.0 / (1.0 + np.exp(2.0 * inputs * cavity))
@@ -212,6 +216,68 @@ def _gaussian_preference(if_plus: float, if_minus: float, above: float, below: f
 
 
 @kernel
+def _gaussian_preferences(
+    if_plus: float, if_minus: float, mean: float, variance: float, terms: Floats, cosines: Floats,
+    work: Floats, prefers: Floats,
+) -> None:  # fmt: skip
+    """Fill in the half-fields of all inputs of a unit.
+
+    ``terms`` are the means of ``input * weight``; taking one from the sum leaves the mean
+    ``mean - term`` and the variance ``variance - (1 - term**2)``: a smooth function of the term
+    alone, interpolated by Chebyshev polynomials where these resolve it to rounding.
+    """
+    n_nodes = cosines.shape[0]
+    if terms.size > _WORTHWHILE * n_nodes:
+        values = np.empty(n_nodes)
+        for node in range(n_nodes):
+            term = cosines[1, node]
+            scale = 1.0 / math.sqrt(max(variance - 1.0 + term * term, SMALLEST_VARIANCE))
+            values[node] = _gaussian_preference(
+                if_plus, if_minus, (mean - term + 1.0) * scale, (mean - term - 1.0) * scale
+            )
+        coefficients = np.empty(n_nodes)
+        largest = 0.0
+        for degree in range(n_nodes):
+            coefficients[degree] = 2.0 / n_nodes * (cosines[degree] * values).sum()
+            largest = max(largest, abs(coefficients[degree]))
+        rest = abs(coefficients[n_nodes - 1]) + abs(coefficients[n_nodes - 2])
+        if rest <= _RESOLVED * largest:
+            # Clenshaw's recurrence, all terms side by side
+            now, before = work[0], work[1]
+            now[:] = 0.0
+            before[:] = 0.0
+            for degree in range(n_nodes - 1, 0, -1):
+                coefficient = coefficients[degree]
+                for i in range(terms.size):
+                    following = 2.0 * terms[i] * now[i] - before[i] + coefficient
+                    before[i] = now[i]
+                    now[i] = following
+            for i in range(terms.size):
+                prefers[i] = terms[i] * now[i] - before[i] + 0.5 * coefficients[0]
+            return
+    for i in range(terms.size):
+        term = terms[i]
+        scale = 1.0 / math.sqrt(max(variance - 1.0 + term * term, SMALLEST_VARIANCE))
+        prefers[i] = _gaussian_preference(
+            if_plus, if_minus, (mean - term + 1.0) * scale, (mean - term - 1.0) * scale
+        )
+
+
+@kernel
+def _exact_preferences(
+    if_plus: float, if_minus: float, left: Floats, right: Floats, heads: Floats, tails: Floats,
+    prefers: Floats,
+) -> None:  # fmt: skip
+    """Fill in the half-fields of all inputs of a unit, from the counts before and after each."""
+    for i in range(prefers.size):
+        minus, undecided, plus = _without(left, right, i, heads, tails)
+        prefers[i] = _half_log_ratio(
+            if_plus * (plus + undecided) + if_minus * minus,
+            if_plus * plus + if_minus * (minus + undecided),
+        )
+
+
+@kernel
 def _sweeps(
     inputs: Spins, labels: Spins, field: Floats, messages: Floats, order: Any, state: RandomState,
     exact: bool, damping: float, tol: float, n_sweeps: int,
@@ -226,8 +292,11 @@ def _sweeps(
     vote_right = np.empty((n_hidden + 1, n_hidden + 1))
     cavity = np.empty((n_hidden, n_inputs))
     means = np.empty((n_hidden, n_inputs))
-    variances = np.empty((n_hidden, n_inputs))
     sums = np.empty((n_hidden, 4))
+    prefers, work = np.empty(n_inputs), np.empty((2, n_inputs))
+    # Chebyshev polynomials, by degree, at their nodes
+    angles = math.pi * (np.arange(_NODES) + 0.5) / _NODES
+    cosines = np.cos(np.arange(_NODES)[:, None] * angles)
     largest = np.inf
     for sweep in range(n_sweeps):
         totals = field.copy()
@@ -241,7 +310,7 @@ def _sweeps(
                     cavity[unit, i] = totals[unit, i] - messages[pattern, unit, i]
                 mean, variance, log_minus, log_plus = _look_up(
                     inputs[pattern, unit % inputs.shape[1]], cavity[unit], exact, means[unit],
-                    variances[unit], left[unit], right[unit],
+                    left[unit], right[unit],
                 )  # fmt: skip
                 sums[unit] = mean, variance, log_minus, log_plus
             _count_positive(np.exp(sums[:, 3]), np.exp(sums[:, 2]), vote_left, vote_right)
@@ -251,22 +320,19 @@ def _sweeps(
                 if_plus, if_minus = plus + undecided, plus
                 if labels[pattern] < 0:
                     if_plus, if_minus = minus, minus + undecided
+                if exact:
+                    _exact_preferences(
+                        if_plus, if_minus, left[unit], right[unit], heads, tails, prefers
+                    )
+                else:
+                    _gaussian_preferences(
+                        if_plus, if_minus, sums[unit, 0], sums[unit, 1], means[unit], cosines, work,
+                        prefers,
+                    )  # fmt: skip
+                signs = inputs[pattern, unit % inputs.shape[1]]
                 for i in range(n_inputs):
-                    if exact:
-                        minus, undecided, plus = _without(left[unit], right[unit], i, heads, tails)
-                        prefers = _half_log_ratio(
-                            if_plus * (plus + undecided) + if_minus * minus,
-                            if_plus * plus + if_minus * (minus + undecided),
-                        )
-                    else:
-                        mean = sums[unit, 0] - means[unit, i]
-                        variance = max(sums[unit, 1] - variances[unit, i], SMALLEST_VARIANCE)
-                        scale = 1.0 / math.sqrt(variance)
-                        prefers = _gaussian_preference(
-                            if_plus, if_minus, (mean + 1.0) * scale, (mean - 1.0) * scale
-                        )
                     old = messages[pattern, unit, i]
-                    new = inputs[pattern, unit % inputs.shape[1], i] * prefers
+                    new = signs[i] * prefers[i]
                     largest = max(largest, abs(new - old))
                     new = damping * old + (1.0 - damping) * new
                     messages[pattern, unit, i] = new
@@ -285,7 +351,7 @@ def _free_entropy(
     left, right = np.empty((unit_size, unit_size)), np.empty((unit_size, unit_size))
     vote_left = np.empty((n_hidden + 1, n_hidden + 1))
     vote_right = np.empty((n_hidden + 1, n_hidden + 1))
-    means, variances = np.empty(n_inputs), np.empty(n_inputs)
+    means = np.empty(n_inputs)
     log_minus, log_plus = np.empty(n_hidden), np.empty(n_hidden)
     totals = field.copy()
     for pattern in range(labels.size):
@@ -298,9 +364,8 @@ def _free_entropy(
         for unit in range(n_hidden):
             cavity = totals[unit] - messages[pattern, unit]
             _, _, log_minus[unit], log_plus[unit] = _look_up(
-                inputs[pattern, unit % inputs.shape[1]], cavity, exact, means, variances, left,
-                right,
-            )  # fmt: skip
+                inputs[pattern, unit % inputs.shape[1]], cavity, exact, means, left, right
+            )
             for i in range(n_inputs):
                 total -= _log_2cosh(totals[unit, i]) - _log_2cosh(cavity[i])
         answer_minus, answer_plus = log_minus[0], log_plus[0]
