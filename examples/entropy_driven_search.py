@@ -10,14 +10,14 @@ A power law ``a n^b`` and an exponential ``a exp(b n)`` are fitted to the median
 least squares in the logarithm; intervals are 95 % by resampling the instances.
 
 Expected: about three minutes on one core, exit status 0. At load 0.3 the proposals of the
-perceptron grow as n^1.2 with random flips, and hardly at all with batches (n^0.3); annealing needs
-some ten thousand times as many. At load 0.6 annealing with up to `MOST_SWEEPS` sweeps solves
-machines of about a hundred weights and no larger ones. The exit status is 1 when
+perceptron grow as n^1.13 with random flips and as n^0.19 with batches; annealing needs a thousand
+to a hundred thousand times as many as batches, and with up to `MOST_SWEEPS` sweeps no longer
+succeeds on most machines of 801 weights, at load 0.6 on none of 201. The exit status is 1 when
 
 - entropy-driven Monte Carlo leaves an instance unsolved,
-- the exponent of random single flips is outside 1.0 to 1.5 (the literature: 1.23),
-- batches grow faster than single flips, or annealing solves an instance with fewer proposals than
-  entropy-driven Monte Carlo.
+- the exponent of random single flips is outside 1.0 to 1.5 (the literature: 1.23), or that of
+  batches is not smaller (--quick waives both),
+- annealing solves an instance with fewer proposals than entropy-driven Monte Carlo.
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ def report(name, sizes, results, n_seeds):
                 print(f"{'':>14}   proposals ~ {label} {fit[0]:.4g} [{fit[1]:.4g}, {fit[2]:.4g}]")
 
 
-def judge(name, sizes, results):
-    """Return sentences of dissent."""
+def judge(name, sizes, results, quick):
+    """Return sentences of dissent; three sizes do not determine an exponent."""
     failures = []
     fits = {}
     for method, table in results.items():
@@ -172,7 +172,7 @@ def judge(name, sizes, results):
         elif (results["annealing"][:, :, 0] < table[:, :, 0]).any():
             failures.append(f"{name}: annealing makes fewer proposals than {method}")
     single = fits.get("random flips")
-    if single:
+    if single and not quick:
         if not 1.0 <= single[0] <= 1.5:
             failures.append(f"{name}: proposals of random flips grow as n^{single[0]:.2f}")
         if not fits["batches"][0] < single[0]:
@@ -227,7 +227,7 @@ def main(argv=None) -> int:
         sizes = task.sizes[:3] if args.quick else task.sizes
         results = measure(task, seeds, MOST_SWEEPS[args.quick], sizes)
         report(name, sizes, results, len(seeds))
-        failures += judge(name, sizes, results)
+        failures += judge(name, sizes, results, args.quick)
         measured[name] = sizes, results
     if args.out:
         numbers = {

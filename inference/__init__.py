@@ -11,7 +11,7 @@ vocabulary that every module shares is re-exported here. In reading order:
 ``fixed_point``         one driver for every damped fixed-point iteration
 ``kernels``             compiled loops and their random numbers
 ``message_passing``     belief and survey propagation, decimation, reinforcement
-``monte_carlo``         single-spin Metropolis, annealing, local search
+``monte_carlo``         single-spin Metropolis, annealing, local search, entropy-driven search
 ``schedules``           how a temperature changes on the way
 ``quadrature``          tensor trapezoid rules for low-dimensional integrals
 ``gaussian_mixture``    Gaussian scale mixtures as NumPyro distributions

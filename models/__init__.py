@@ -2,6 +2,7 @@
 
 ``deep_linear``   Bayesian deep linear networks at finite width (arXiv 2406.03260)
 ``ksat``          K-SAT: belief and survey propagation, decimation, local search
+``perceptron``    binary perceptrons and committee machines: local entropy, dense regions
 
 Import from the system, ``from models.deep_linear import posterior``; importing ``models`` alone
 loads no numerics.

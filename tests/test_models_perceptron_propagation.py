@@ -210,7 +210,7 @@ def test_what_did_not_collapse_is_a_possible_count():
 
 @pytest.mark.parametrize("method", ["gaussian", "exact", "amp"])
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("field", [0.0, 2.0, 50.0])
+@pytest.mark.parametrize("field", [0.0, 2.0, 20.0])
 def test_contradictory_patterns_make_no_nan(method, schedule, field):
     row = 1 - 2 * np.random.default_rng(0).integers(0, 2, 15)
     problem = Problem([row, row], [1, -1])

@@ -42,10 +42,14 @@ def first_spins(init_params: Any, rng_key: jax.Array, n_spins: int, site: str) -
         If what is given are no spins of that shape.
     """
     given = init_params[site] if isinstance(init_params, dict) else init_params
+    if given is None:
 
-    def of_chain(key: jax.Array, chain: int | None) -> jax.Array:
-        if given is None:
+        def draw(key: jax.Array) -> jax.Array:
             return random_spins(jax.random.fold_in(key, 1), n_spins)
+
+        return over_chains(draw, is_batched(rng_key))(rng_key)  # type: ignore[no-any-return]
+
+    def of_chain(chain: int | None) -> jax.Array:
         spins = given if chain is None else given[chain]
         if not isinstance(spins, jax.core.Tracer):
             spins = spin_array("init_params", spins)
@@ -54,8 +58,8 @@ def first_spins(init_params: Any, rng_key: jax.Array, n_spins: int, site: str) -
         return spins.astype(jnp.int8)
 
     if not is_batched(rng_key):
-        return of_chain(rng_key, None)
-    return jnp.stack([of_chain(key, chain) for chain, key in enumerate(rng_key)])
+        return of_chain(None)
+    return jnp.stack([of_chain(chain) for chain in range(len(rng_key))])
 
 
 def no_keywords(model_kwargs: dict[str, Any]) -> None:

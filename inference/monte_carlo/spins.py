@@ -117,7 +117,8 @@ class SpinMetropolis(MCMCKernel):  # type: ignore[misc]
         batched = is_batched(rng_key)
         spins = first_spins(init_params, rng_key, self._n_spins, "spin")
         example = spins[0] if batched else spins
-        check_energies(self._energy, self._delta_energy, example, model_args)
+        if not isinstance(example, jax.core.Tracer):  # as by chain_method="parallel"
+            check_energies(self._energy, self._delta_energy, example, model_args)
 
         def start(key: jax.Array, spins: jax.Array) -> SpinMetropolisState:
             energy = jnp.asarray(self._energy(spins, *model_args), float)

@@ -28,6 +28,8 @@ Schedule = Literal["sequential", "parallel"]
 METHODS = ("gaussian", "exact", "amp")
 FIRST_MESSAGE = 0.01
 """Largest first message along an edge; zeros would keep the units of a committee alike."""
+_LARGEST_FIELD = 20.0
+"""It decides a weight to rounding; patterns against stronger ones would saturate the messages."""
 _COLLAPSED = 1e-3
 """Share of the variance under the field alone that a meaningful state keeps."""
 
@@ -74,13 +76,13 @@ def belief_propagation(
     problem
         Patterns and labels.
     field
-        Finite scalar or array of the shape of the weights: solutions weigh
+        Scalar or array of the shape of the weights, at most 20 in size: solutions weigh
         ``exp(sum_i field_i W_i)``.
     method
         ``"gaussian"``: messages along every edge, the sum of the inputs a Gaussian;
         ``"exact"``: the sum by convolution, exact for a single pattern, ``O(n_inputs**2)`` a
         unit and pattern; ``"amp"``: approximate message passing, ``O(1)`` an edge and little
-        memory, of a perceptron with many inputs.
+        memory, of a perceptron with many inputs and patterns that are nearly independent.
     schedule
         ``"sequential"``: compiled (pattern after pattern in random order, except ``"amp"``);
         ``"parallel"``: all at once in JAX, on any device, in double precision.
@@ -151,6 +153,10 @@ def field_array(field: ArrayLike, problem: Problem) -> Floats:
     value = finite_array("field", field, ndim=(0, len(shape)))
     if value.ndim and value.shape != shape:
         raise ValueError(f"field: expected a number or shape {shape}, got {value.shape}")
+    if np.abs(value).max() > _LARGEST_FIELD:
+        raise ValueError(
+            f"field: expected numbers up to {_LARGEST_FIELD:g} in size, got {np.abs(value).max():g}"
+        )
     return np.broadcast_to(value, shape).reshape(problem.n_hidden, problem.n_inputs).copy()
 
 
