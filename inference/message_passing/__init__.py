@@ -9,6 +9,7 @@ importing the package itself loads nothing. In reading order, for any factor gra
 ``sequential``          the compiled sweeps behind ``schedule="sequential"``
 ``arity_groups``        factors of different arity as dense blocks
 ``disjunction``         the chance that another literal of a clause is true
+``local_entropy``       messages pinned to a reference: how many solutions surround it
 ======================= ============================================================================
 
 For large systems of clauses, compiled:
