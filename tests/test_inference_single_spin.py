@@ -14,7 +14,7 @@ from suite_helpers import assert_z
 from inference.interop import diagnostics
 from inference.kernels import random_state
 from inference.message_passing.clause_system import clause_system
-from inference.monte_carlo import single_spin
+from inference.monte_carlo import flip_kernels
 from inference.monte_carlo.constraint_counts import clause_wiring, threshold_votes
 from inference.monte_carlo.metropolis import metropolis_sweep
 from inference.monte_carlo.single_spin import anneal, start_ensemble
@@ -68,7 +68,7 @@ every_problem = pytest.mark.parametrize("name", PROBLEMS)
 def changes_of_all(wiring, counts, replica, spins):
     changes = np.empty(spins.size, np.int64)
     for site in range(spins.size):
-        changes[site] = single_spin._change(wiring, counts, replica, site, spins[site])
+        changes[site] = flip_kernels._change(wiring, counts, replica, site, spins[site])
     return changes
 
 

@@ -2,7 +2,7 @@
 
 Two wirings: :class:`ThresholdVotes`, majority votes of the signs of weighted sums (perceptrons and
 committee machines), and :class:`Clauses`. Each has counts that say what a flip adds to the energy;
-``single_spin`` keeps them up to date.
+``flip_kernels`` keeps them up to date.
 """
 
 from __future__ import annotations

@@ -1,34 +1,32 @@
 """Compiled annealing of ±1 spins whose energy counts violated constraints, alone or in replicas.
 
-The replicas of a configuration attract each other through a centre that is summed out: their joint
-weight is
+The replicas of a configuration attract each other through a centre ``C`` of ±1: their joint weight
+is
+
+    exp(-beta * sum_r E(W^r) + coupling * sum_r W^r . C)
+
+with an explicit centre, and with the centre summed out (traced)
 
     exp(-beta * sum_r E(W^r)) * prod_i 2 cosh(coupling * sum_r W_i^r).
 
-Baldassi et al., PNAS 113, E7655 (2016), arXiv 1605.06444; without coupling or with one replica it
-is simulated annealing (Kirkpatrick, Gelatt, Vecchi, Science 220, 671 (1983)).
+Baldassi et al., PNAS 113, E7655 (2016), arXiv 1605.06444; without coupling or with one replica the
+latter is simulated annealing (Kirkpatrick, Gelatt, Vecchi, Science 220, 671 (1983)).
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numba.core import types
-from numba.extending import intrinsic, overload
 from numpy.typing import ArrayLike
 
-from inference.checks import Floats, Spins, finite_array, plus_minus_one, same_length
-from inference.kernels import RandomState, kernel, next_float
+from inference.checks import Floats, Spins, finite_array, one_of, plus_minus_one, same_length
+from inference.kernels import RandomState
 from inference.message_passing.clause_system import Codes
 from inference.progress import Stop, never, progress_bar
 
 from .constraint_counts import (
-    TRUE_SHIFT,
-    VARIABLES,
     ClauseCounts,
     Clauses,
     Counts,
@@ -36,6 +34,10 @@ from .constraint_counts import (
     VoteCounts,
     count_violated,
 )
+from .flip_kernels import metropolis_sweeps, rejection_reduced_sweeps
+
+SweepKernel = Literal["metropolis", "rejection-reduced"]
+Centre = Literal["traced", "explicit"]
 
 _SECONDS_A_CALL = 0.2
 """About how long compiled code runs between two looks at ``stop``; at least a sweep."""
@@ -51,6 +53,8 @@ class Ensemble(NamedTuple):
     """``(n_replicas, n_spins)`` ±1."""
     sums: Codes
     """``(n_spins,)`` over replicas."""
+    centre: Codes
+    """``(n_spins,)`` ±1, or ``(0,)`` if it is summed out."""
     energies: Counts
     """``(n_replicas,)`` violated constraints."""
     best: Spins
@@ -87,16 +91,21 @@ class AnnealResult(NamedTuple):
     ensemble: Ensemble
 
 
-def start_ensemble(wiring: ThresholdVotes | Clauses, spins: ArrayLike) -> Ensemble:
+def start_ensemble(
+    wiring: ThresholdVotes | Clauses, spins: ArrayLike, centre: Centre = "traced"
+) -> Ensemble:
     """Return replicas that start at ``spins`` ``(n_replicas, n_spins)``.
+
+    An explicit centre starts where most replicas are.
 
     Raises
     ------
     TypeError
         If ``wiring`` is none.
     ValueError
-        If the shape of ``spins`` is wrong or an entry is not ±1.
+        If the shape of ``spins`` is wrong, an entry is not ±1, or ``centre`` is unknown.
     """
+    one_of("centre", centre, ("traced", "explicit"))
     if not isinstance(wiring, ThresholdVotes | Clauses):
         raise TypeError(f"wiring: expected ThresholdVotes or Clauses, got {wiring!r:.60}")
     first = plus_minus_one("spins", spins, ndim=2)
@@ -104,7 +113,17 @@ def start_ensemble(wiring: ThresholdVotes | Clauses, spins: ArrayLike) -> Ensemb
         raise ValueError(f"spins: expected shape (n_replicas, {wiring.n_spins}), got {first.shape}")
     counts, energies = count_violated(wiring, first)
     sums = first.sum(axis=0, dtype=np.int32)
-    return Ensemble(wiring, first, sums, energies, first.copy(), energies.copy(), counts)
+    middle = majority(first) if centre == "explicit" else np.empty(0, np.int8)
+    return Ensemble(
+        wiring, first, sums, middle.astype(np.int32), energies, first.copy(), energies.copy(),
+        counts,
+    )  # fmt: skip
+
+
+def majority(spins: Spins) -> Spins:
+    """Return ``(n_spins,)`` the sign of most replicas; where there are two halves, of the first."""
+    doubled = 2 * spins.sum(axis=0, dtype=np.int32) + spins[0]
+    return np.sign(doubled).astype(np.int8)
 
 
 def anneal(
@@ -113,11 +132,12 @@ def anneal(
     betas: ArrayLike,
     couplings: ArrayLike | None = None,
     state: RandomState,
+    kernel: SweepKernel = "metropolis",
     stop_at: int | None = 0,
     stop: Stop = never,
     progress: bool | None = False,
 ) -> AnnealResult:
-    """Flip single spins of all replicas by the rule of Metropolis while the temperature falls.
+    """Flip single spins of all replicas while the temperature falls.
 
     Parameters
     ----------
@@ -125,12 +145,15 @@ def anneal(
         From :func:`start_ensemble`, or from an earlier result to go on; changed in place.
     betas
         ``(n_sweeps,)`` inverse temperature of each sweep, at least 0. A sweep is as many proposals
-        as all replicas have spins, each at a random site of a random replica.
+        as all replicas have spins.
     couplings
         ``(n_sweeps,)`` attraction of the replicas, at least 0; None for independent replicas.
     state
         Generator of the proposals, changed in place. A run in parts, with the same ensemble and
         state and the rest of the temperatures, is the run in one.
+    kernel
+        ``"metropolis"`` proposes a random site of a random replica; ``"rejection-reduced"``
+        proposes among the flips that the attraction lets happen, for strong couplings.
     stop_at
         End at once when a replica has at most this energy; None goes on to the last sweep.
     stop
@@ -148,11 +171,23 @@ def anneal(
     TypeError
         If an argument is no array of numbers.
     ValueError
-        If a temperature or a coupling is negative, not finite or above 1e100, or their numbers
-        differ.
+        If a temperature or a coupling is negative, not finite or above 1e100, their numbers
+        differ, or ``kernel`` is unknown.
 
     Notes
     -----
+    An explicit centre is drawn from its exact conditional distribution once, at the start of each
+    sweep.
+
+    The rejection-reduced rule (Baldassi, arXiv 1608.05899) splits the log weight in the attraction
+    ``H`` and the energies. It takes the flip ``i`` with probability ``p_i / z``, where ``p_i =
+    min(1, exp(change of H))`` and ``z = sum_i p_i``, and accepts it with probability ``min(1, z /
+    z' exp(-beta * change of E))``, where ``z'`` is the sum after the flip. It obeys detailed
+    balance: ``exp(H) p_i`` is the same before and after a flip and its way back, and the rest of
+    the ratio of two flows is ``z' / z exp(beta * change of E)``, which the acceptance makes up for.
+    All flips with one spin times sum of the replicas (or times the centre) have one ``p_i``, so
+    that a proposal costs O(n_replicas) more than one of Metropolis.
+
     A proposal costs O(n_patterns / 64) for votes and O(1) for clauses; an accepted one
     O(n_patterns), or the sizes of the variable's clauses.
 
@@ -172,6 +207,8 @@ def anneal(
     same_length("couplings", len(coupling), "betas", n_sweeps)
     if not isinstance(state, np.ndarray) or state.dtype != np.uint64 or state.shape != (4,):
         raise TypeError(f"state: expected a state from random_state, got {state!r:.60}")
+    one_of("kernel", kernel, ("metropolis", "rejection-reduced"))
+    sweeps = metropolis_sweeps if kernel == "metropolis" else rejection_reduced_sweeps
     target = -1 if stop_at is None else int(stop_at)
     n_replicas, n_spins = ensemble.spins.shape
     energies = np.empty((n_sweeps, n_replicas), np.int64)
@@ -182,9 +219,9 @@ def anneal(
         while done < n_sweeps and n_spins and ensemble.energies.min() > target and not stop():
             began = time.perf_counter()
             part = slice(done, min(done + n_call, n_sweeps))
-            swept, proposed = _sweeps(
-                ensemble.wiring, ensemble, beta[part], coupling[part], target, energies[part],
-                accept_prob[part], state,
+            swept, proposed = sweeps(
+                ensemble, beta[part], coupling[part], target, energies[part], accept_prob[part],
+                state,
             )  # fmt: skip
             done += swept
             n_steps += proposed
@@ -208,159 +245,3 @@ def _from_zero(name: str, value: ArrayLike) -> Floats:
             f"{name}: expected numbers from 0 to {_LARGEST:g}, got {array[sweep]} at index {sweep}"
         )
     return array
-
-
-def _count_bits(typing_context: Any, word: Any) -> Any:
-    """Return the number of bits that are set in a uint64, for Numba."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), generate
-
-
-_popcount: Any = intrinsic(_count_bits)
-
-
-def _vote_change(wiring: Any, counts: Any, replica: int, site: int, spin: int) -> Any:
-    unit, column = site // wiring.n_inputs, site % wiring.bits.shape[0]
-    against = np.uint64(0) if spin > 0 else ~np.uint64(0)
-    change = np.int64(0)
-    for word in range(wiring.bits.shape[1]):
-        loses = wiring.bits[column, word] ^ against
-        broken = counts.near[replica, unit, word, 0] & counts.tight[replica, word, 0] & loses
-        mended = counts.near[replica, unit, word, 1] & counts.tight[replica, word, 1] & ~loses
-        change += np.int64(_popcount(broken)) - np.int64(_popcount(mended))
-    return change
-
-
-def _vote_flip(wiring: Any, counts: Any, replica: int, site: int, spin: int) -> None:
-    unit, column = site // wiring.n_inputs, site % wiring.bits.shape[0]
-    against = np.uint64(0) if spin > 0 else ~np.uint64(0)
-    one = np.uint64(1)
-    for word in range(wiring.bits.shape[1]):
-        loses = wiring.bits[column, word] ^ against
-        sinks = counts.near[replica, unit, word, 0] & loses
-        turns = sinks | (counts.near[replica, unit, word, 1] & ~loses)
-        # the votes of stabilities that change their sign
-        while turns:
-            mark = turns & (~turns + one)
-            turns ^= mark
-            pattern = 64 * word + np.int64(_popcount(mark - one))
-            vote = counts.votes[replica, pattern] + (-2 if sinks & mark else 2)
-            counts.votes[replica, pattern] = vote
-            counts.tight[replica, word, 0] &= ~mark
-            counts.tight[replica, word, 1] &= ~mark
-            if abs(vote) == 1:
-                counts.tight[replica, word, (1 - vote) >> 1] |= mark
-        plus = minus = np.uint64(0)
-        for bit in range(64):
-            place = 64 * word + bit
-            stability = counts.stabilities[replica, unit, place]
-            stability -= 2 * spin * wiring.inputs[column, place]
-            counts.stabilities[replica, unit, place] = stability
-            plus |= np.uint64(stability == 1) << np.uint64(bit)
-            minus |= np.uint64(stability == -1) << np.uint64(bit)
-        counts.near[replica, unit, word, 0] = plus
-        counts.near[replica, unit, word, 1] = minus
-
-
-def _clause_change(wiring: Any, counts: Any, replica: int, site: int, spin: int) -> int:
-    return counts.changes[replica, site]
-
-
-def _clause_flip(wiring: Any, counts: Any, replica: int, site: int, spin: int) -> None:
-    own_change = counts.changes[replica, site]
-    spare = counts.changes.shape[1] - 1
-    for step in (1, -1):  # clauses with a literal that becomes true, that becomes false
-        code = 2 * site + (spin * step > 0)
-        for place in range(wiring.occurrence_offsets[code], wiring.occurrence_offsets[code + 1]):
-            clause = wiring.occurrences[place]
-            before = counts.true_counts[replica, clause]
-            after = (before + (step << TRUE_SHIFT)) ^ site
-            counts.true_counts[replica, clause] = after
-            others = before if step > 0 else after
-            n_others = others >> TRUE_SHIFT
-            # a branch on a single other true literal would be mispredicted half the time
-            alone = others & VARIABLES if n_others == 1 else spare
-            counts.changes[replica, alone] -= step
-            if n_others == 0:
-                for edge in range(wiring.offsets[clause], wiring.offsets[clause + 1]):
-                    counts.changes[replica, wiring.literals[edge] >> 1] += step
-    counts.changes[replica, site] = -own_change  # flipping back undoes it
-
-
-def _change(wiring: Any, counts: Any, replica: int, site: int, spin: int) -> int:
-    """Return what flipping a spin adds to the energy, in compiled code."""
-    raise NotImplementedError
-
-
-def _flip(wiring: Any, counts: Any, replica: int, site: int, spin: int) -> None:
-    """Bring the counts up to date for a spin that leaves the value ``spin``, in compiled code."""
-    raise NotImplementedError
-
-
-@overload(_change)  # type: ignore[untyped-decorator]
-def _typed_change(
-    wiring: Any, counts: Any, replica: int, site: int, spin: int
-) -> Callable[..., Any]:
-    return _vote_change if wiring.instance_class is ThresholdVotes else _clause_change
-
-
-@overload(_flip)  # type: ignore[untyped-decorator]
-def _typed_flip(wiring: Any, counts: Any, replica: int, site: int, spin: int) -> Callable[..., Any]:
-    return _vote_flip if wiring.instance_class is ThresholdVotes else _clause_flip
-
-
-@kernel
-def _log_two_cosh(x: float) -> float:
-    return abs(x) + math.log1p(math.exp(-2.0 * abs(x)))
-
-
-@kernel
-def _sweeps(
-    wiring: Any, ensemble: Ensemble, betas: Floats, couplings: Floats, target: int,
-    energies: Counts, accept_prob: Floats, state: RandomState,
-) -> tuple[int, int]:  # fmt: skip
-    """Return the number of sweeps begun and of proposals."""
-    counts = ensemble.counts
-    n_replicas, n_spins = ensemble.spins.shape
-    attraction = np.empty(2 * n_replicas - 1)
-    n_steps = 0
-    for sweep in range(betas.size):
-        beta, coupling = betas[sweep], couplings[sweep]
-        # by spin times the sum of the other replicas, from 1 - n_replicas
-        for place in range(attraction.size):
-            aligned = place + 1 - n_replicas
-            attraction[place] = _log_two_cosh(coupling * (aligned - 1)) - _log_two_cosh(
-                coupling * (aligned + 1)
-            )
-        accepted = 0.0
-        proposals = 0
-        arrived = False
-        while proposals < n_replicas * n_spins and not arrived:
-            proposals += 1
-            drawn = next_float(state) * n_replicas
-            replica = int(drawn)
-            site = int((drawn - replica) * n_spins)
-            spin = ensemble.spins[replica, site]
-            change = _change(wiring, counts, replica, site, spin)
-            log_ratio = attraction[ensemble.sums[site] * spin + n_replicas - 2] - beta * change
-            chance = 1.0 if log_ratio >= 0.0 else math.exp(log_ratio)
-            accepted += chance
-            if chance == 1.0 or next_float(state) < chance:
-                _flip(wiring, counts, replica, site, spin)
-                ensemble.spins[replica, site] = -spin
-                ensemble.sums[site] -= 2 * spin
-                ensemble.energies[replica] += change
-                arrived = ensemble.energies[replica] <= target
-        n_steps += proposals
-        accept_prob[sweep] = accepted / proposals
-        for replica in range(n_replicas):
-            energies[sweep, replica] = ensemble.energies[replica]
-            if ensemble.energies[replica] < ensemble.best_energies[replica]:
-                ensemble.best_energies[replica] = ensemble.energies[replica]
-                ensemble.best[replica] = ensemble.spins[replica]
-        if arrived:
-            return sweep + 1, n_steps
-    return betas.size, n_steps

@@ -23,6 +23,7 @@ In reading order:
 `reinforce`                  fields that follow the marginals
 `local_search`               probSAT and WalkSAT
 `simulated_annealing`        single flips while the temperature falls
+`replicated_annealing`       the same of replicas that attract each other
 `local_entropy`              how many solutions surround an assignment, by distance
 `entropy_driven_monte_carlo` a walk uphill in local entropy; `local_entropy_kernel` samples it
 `solve`                      all of these in turns; `compile_kernels` beforehand
@@ -43,6 +44,7 @@ from .propagation import (
     propagate_units,
     survey_propagation,
 )
+from .robust_ensemble import ReplicatedAnnealingResult, replicated_annealing
 from .rounds import compile_kernels, solve
 from .sampler import local_entropy_kernel
 from .search import SearchResult, entropy_driven_monte_carlo
@@ -58,6 +60,7 @@ __all__ = [
     "ExactCounts",
     "Formula",
     "LocalEntropy",
+    "ReplicatedAnnealingResult",
     "Satisfiability",
     "SearchResult",
     "SolverResult",
@@ -79,6 +82,7 @@ __all__ = [
     "propagate_units",
     "random_formula",
     "reinforce",
+    "replicated_annealing",
     "simulated_annealing",
     "solve",
     "survey_propagation",

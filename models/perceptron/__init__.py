@@ -19,6 +19,7 @@ In reading order:
 `entropy_driven_monte_carlo` a walk uphill in local entropy finds solutions
 `local_entropy_kernel`       the same landscape sampled by NumPyro's ``MCMC``
 `simulated_annealing`        the rival, by single flips
+`replicated_annealing`       the same of replicas that attract each other
 `theory`                     what the replica method says of large machines: entropies, capacities,
                              dense regions, isolated solutions, a student's overlap
 ============================ =======================================================================
@@ -30,6 +31,7 @@ from .annealing import AnnealingResult, simulated_annealing
 from .enumeration import ExactCounts, Solutions, enumerate_solutions, exact_marginals
 from .problem import Problem, random_patterns, teacher_student
 from .propagation import BeliefResult, belief_propagation
+from .robust_ensemble import ReplicatedAnnealingResult, replicated_annealing
 from .sampler import local_entropy_kernel
 from .search import SearchResult, entropy_driven_monte_carlo
 from .surroundings import local_entropy
@@ -40,6 +42,7 @@ __all__ = [
     "ExactCounts",
     "LocalEntropy",
     "Problem",
+    "ReplicatedAnnealingResult",
     "SearchResult",
     "Solutions",
     "belief_propagation",
@@ -49,6 +52,7 @@ __all__ = [
     "local_entropy",
     "local_entropy_kernel",
     "random_patterns",
+    "replicated_annealing",
     "simulated_annealing",
     "teacher_student",
 ]
