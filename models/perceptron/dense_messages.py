@@ -120,22 +120,6 @@ def dense_free_entropy(patterns: Spins, field: Floats, messages: DenseMessages) 
     )  # fmt: skip
 
 
-def count_errors(patterns: Spins, weights: Spins) -> int:
-    """Return how many patterns ``(n_patterns, n_weights)``, labels absorbed, the weights fail."""
-    return int(_count_errors(patterns, weights))
-
-
-@reduction_kernel
-def _count_errors(patterns: Spins, weights: Spins) -> Any:
-    errors = 0
-    for row in range(patterns.shape[0]):
-        total: Any = np.int32(0)
-        for i in range(patterns.shape[1]):
-            total += np.int32(patterns[row, i]) * np.int32(weights[i])
-        errors += total < 0
-    return errors
-
-
 @reduction_kernel
 def _respond(stability: float, deviation: float) -> Any:
     """Return the response g = d log Phi / d stability of a pattern, and -dg / d stability."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inference.checks import Floats, Spins
-from inference.kernels import RandomState, kernel, log_normal_cdf, shuffle
+from inference.kernels import RandomState, fill_tanh, kernel, log_normal_cdf, shuffle
 from inference.progress import Stop, progress_bar
 
 from .problem import Problem
@@ -28,12 +28,12 @@ SMALLEST_VARIANCE = 1e-12
 """Of the sum of inputs that are all decided."""
 _MODERATE = 20.0
 """Stabilities whose tails are far from underflow."""
-_NODES = 16
+_NODES = 12
 """Of Chebyshev interpolation."""
 _WORTHWHILE = 4
 """Inputs a node from which on interpolation costs less."""
-_RESOLVED = 1e-14
-"""Share of the largest coefficient that the last ones may have."""
+_RESOLVED = 2e-15
+"""What the last coefficients may sum to: the rounding of the logarithms that they come from."""
 _SQRT_HALF = math.sqrt(0.5)
 _TINY = float(np.finfo(np.float64).tiny)
 _EDGES_A_CALL = 2_000_000
@@ -100,8 +100,17 @@ def _log_add(a: float, b: float) -> float:
 
 
 @kernel
-def _log_2cosh(x: float) -> float:
-    return abs(x) + math.log1p(math.exp(-2.0 * abs(x)))
+def _sum_log_2cosh(fields: Floats) -> float:
+    """Return the sum of ln 2cosh over an array ``(n,)``, with few logarithms."""
+    total, product = 0.0, 1.0
+    for i in range(fields.size):
+        size = abs(fields[i])
+        total += size
+        product *= 1.0 + math.exp(-2.0 * size)  # at most 2
+        if i % 512 == 511:
+            total += math.log(product)
+            product = 1.0
+    return total + math.log(product)
 
 
 @kernel
@@ -158,19 +167,19 @@ def _log_majority(right: Floats) -> Any:
 
 @kernel
 def _look_up(
-    inputs: Spins, cavity: Floats, exact: bool, means: Floats, left: Floats, right: Floats
-) -> Any:
+    inputs: Spins, cavity: Floats, exact: bool, means: Floats, work: Floats, bits: Any,
+    left: Floats, right: Floats,
+) -> Any:  # fmt: skip
     """Return mean and variance of the sum of a unit, and the logs of P(-1) and P(+1).
 
     Fills the ``means`` of its terms and, if exact, ``left`` and ``right``.
     """
+    fill_tanh(cavity, means, work[0], bits)
     mean, variance = 0.0, 0.0
     for i in range(inputs.size):
-        # tanh and 1 - tanh^2, without cancellation
-        small = math.exp(-2.0 * abs(cavity[i]))
-        means[i] = inputs[i] * math.copysign((1.0 - small) / (1.0 + small), cavity[i])
+        means[i] *= inputs[i]
         mean += means[i]
-        variance += 4.0 * small / ((1.0 + small) * (1.0 + small))
+        variance += work[0, i]
     if exact:
         plus = 1.0 / (1.0 + np.exp(-2.0 * inputs * cavity))
         minus = 1.0 / (1.0 + np.exp(2.0 * inputs * cavity))
@@ -241,7 +250,7 @@ def _gaussian_preferences(
             coefficients[degree] = 2.0 / n_nodes * (cosines[degree] * values).sum()
             largest = max(largest, abs(coefficients[degree]))
         rest = abs(coefficients[n_nodes - 1]) + abs(coefficients[n_nodes - 2])
-        if rest <= _RESOLVED * largest:
+        if rest <= _RESOLVED * max(largest, 1.0):
             # Clenshaw's recurrence, all terms side by side
             now, before = work[0], work[1]
             now[:] = 0.0
@@ -294,6 +303,7 @@ def _sweeps(
     means = np.empty((n_hidden, n_inputs))
     sums = np.empty((n_hidden, 4))
     prefers, work = np.empty(n_inputs), np.empty((2, n_inputs))
+    bits = np.empty(n_inputs, np.int64)
     # Chebyshev polynomials, by degree, at their nodes
     angles = math.pi * (np.arange(_NODES) + 0.5) / _NODES
     cosines = np.cos(np.arange(_NODES)[:, None] * angles)
@@ -310,7 +320,7 @@ def _sweeps(
                     cavity[unit, i] = totals[unit, i] - messages[pattern, unit, i]
                 mean, variance, log_minus, log_plus = _look_up(
                     inputs[pattern, unit % inputs.shape[1]], cavity[unit], exact, means[unit],
-                    left[unit], right[unit],
+                    work, bits, left[unit], right[unit],
                 )  # fmt: skip
                 sums[unit] = mean, variance, log_minus, log_plus
             _count_positive(np.exp(sums[:, 3]), np.exp(sums[:, 2]), vote_left, vote_right)
@@ -351,23 +361,23 @@ def _free_entropy(
     left, right = np.empty((unit_size, unit_size)), np.empty((unit_size, unit_size))
     vote_left = np.empty((n_hidden + 1, n_hidden + 1))
     vote_right = np.empty((n_hidden + 1, n_hidden + 1))
-    means = np.empty(n_inputs)
+    means, work = np.empty(n_inputs), np.empty((2, n_inputs))
+    bits = np.empty(n_inputs, np.int64)
     log_minus, log_plus = np.empty(n_hidden), np.empty(n_hidden)
     totals = field.copy()
     for pattern in range(labels.size):
         totals += messages[pattern]
     total = 0.0
     for unit in range(n_hidden):
-        for i in range(n_inputs):
-            total += _log_2cosh(totals[unit, i])
+        total += (1 - labels.size) * _sum_log_2cosh(totals[unit])
     for pattern in range(labels.size):
         for unit in range(n_hidden):
             cavity = totals[unit] - messages[pattern, unit]
             _, _, log_minus[unit], log_plus[unit] = _look_up(
-                inputs[pattern, unit % inputs.shape[1]], cavity, exact, means, left, right
-            )
-            for i in range(n_inputs):
-                total -= _log_2cosh(totals[unit, i]) - _log_2cosh(cavity[i])
+                inputs[pattern, unit % inputs.shape[1]], cavity, exact, means, work, bits, left,
+                right,
+            )  # fmt: skip
+            total += _sum_log_2cosh(cavity)
         answer_minus, answer_plus = log_minus[0], log_plus[0]
         if n_hidden > 1:
             _count_positive(np.exp(log_plus), np.exp(log_minus), vote_left, vote_right)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from inference.checks import Spins, plus_minus_one, positive, positive_int, same_length
+from inference.kernels import reduction_kernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +108,7 @@ class Problem:
     def stabilities(self, weights: ArrayLike) -> NDArray[np.int64]:
         """Return the weighted sums of the units times the label, ``(n_patterns, n_hidden)``."""
         matrix = check_weights("weights", weights, self).reshape(self.n_hidden, self.n_inputs)
-        sums = np.einsum("aki,ki->ak", self.unit_inputs, matrix, dtype=np.int64)
-        return sums * self.labels[:, None]
+        return _stabilities(self.unit_inputs, self.labels, matrix)  # type: ignore[no-any-return]
 
     def energy(self, weights: ArrayLike) -> int:
         """Return the number of patterns whose label the weights get wrong.
@@ -193,6 +194,20 @@ def check_weights(name: str, weights: ArrayLike, problem: Problem) -> Spins:
     if array.shape != problem.weights_shape:
         raise ValueError(f"{name}: expected shape {problem.weights_shape}, got {array.shape}")
     return array
+
+
+@reduction_kernel
+def _stabilities(inputs: Spins, labels: Spins, weights: Spins) -> Any:
+    n_patterns, n_blocks, n_inputs = inputs.shape
+    stabilities = np.empty((n_patterns, weights.shape[0]), np.int64)
+    for pattern in range(n_patterns):
+        for unit in range(weights.shape[0]):
+            row, column = inputs[pattern, unit % n_blocks], weights[unit]
+            total = np.int32(0)
+            for i in range(n_inputs):
+                total += np.int32(row[i]) * np.int32(column[i])
+            stabilities[pattern, unit] = total * labels[pattern]
+    return stabilities
 
 
 def _draw_patterns(
