@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.checks import Floats, Spins
-from inference.kernels import log_normal_cdf, reduction_kernel
+from inference.kernels import fill_tanh, log_normal_cdf, reduction_kernel
 from inference.progress import Stop, progress_bar
 
 from .problem import Problem
@@ -136,14 +136,16 @@ def _sweeps(
     n_patterns, n_weights = patterns.shape
     dtype = fields.dtype
     scale = 1.0 / math.sqrt(n_weights)
-    magnetizations = np.tanh(fields + external)
-    update = np.empty_like(fields)
+    update, totals, moved = np.empty_like(fields), fields + external, np.empty_like(fields)
+    magnetizations, variances = np.empty_like(fields), np.empty_like(fields)
+    scratch = np.empty(n_weights, np.int64)
+    fill_tanh(totals, magnetizations, variances, scratch)
     residual = np.inf
     for sweep in range(n_sweeps):
-        squares = 0.0
+        total = 0.0
         for i in range(n_weights):
-            squares += magnetizations[i] * magnetizations[i]
-        variance = max(1.0 - squares / n_weights, SMALLEST_VARIANCE)
+            total += variances[i]
+        variance = max(total / n_weights, SMALLEST_VARIANCE)
         deviation = math.sqrt(variance)
         slopes = 0.0
         update[:] = 0
@@ -189,9 +191,11 @@ def _sweeps(
         for i in range(n_weights):
             new = update[i] * scale + slopes * magnetizations[i]
             fields[i] = damping * fields[i] + (1.0 - damping) * new
-            magnetization = math.tanh(fields[i] + external[i])
-            residual = max(residual, abs(magnetization - magnetizations[i]))
-            magnetizations[i] = magnetization
+            totals[i] = fields[i] + external[i]
+        fill_tanh(totals, moved, variances, scratch)
+        for i in range(n_weights):
+            residual = max(residual, abs(moved[i] - magnetizations[i]))
+        magnetizations, moved = moved, magnetizations
         residual /= 1.0 - damping
         if not residual > tol:
             return sweep + 1, residual
