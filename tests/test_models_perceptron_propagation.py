@@ -318,3 +318,8 @@ def test_messages_of_another_method_or_problem_are_refused():
 def test_dense_messages_are_for_perceptrons():
     with pytest.raises(ValueError, match="method: expected 'gaussian' or 'exact' for 3 hidden"):
         belief_propagation(random_patterns(5, 0.3, n_hidden=3, seed=0), method="amp")
+
+
+def test_fields_that_decide_every_weight_are_refused():
+    with pytest.raises(ValueError, match="field: expected numbers up to 20 in size, got 21"):
+        belief_propagation(random_patterns(5, 1.0, seed=0), field=-21.0)

@@ -126,6 +126,10 @@ def belief_propagation(
     """
     state = _checked(problem, method, schedule, damping, tol, max_steps, seed, on_failure)
     external = field_array(field, problem)
+    if (strongest := np.abs(external).max()) > _LARGEST_FIELD:
+        raise ValueError(
+            f"field: expected numbers up to {_LARGEST_FIELD:g} in size, got {strongest:g}"
+        )
     solve = _densely if method == "amp" else _along_edges
     if damping is None:
         damping = 0.5 if method == "amp" else 0.0
@@ -153,10 +157,6 @@ def field_array(field: ArrayLike, problem: Problem) -> Floats:
     value = finite_array("field", field, ndim=(0, len(shape)))
     if value.ndim and value.shape != shape:
         raise ValueError(f"field: expected a number or shape {shape}, got {value.shape}")
-    if np.abs(value).max() > _LARGEST_FIELD:
-        raise ValueError(
-            f"field: expected numbers up to {_LARGEST_FIELD:g} in size, got {np.abs(value).max():g}"
-        )
     return np.broadcast_to(value, shape).reshape(problem.n_hidden, problem.n_inputs).copy()
 
 
