@@ -62,7 +62,12 @@ def plus_minus_one(name: str, value: ArrayLike, *, ndim: int) -> Spins:
         raise TypeError(f"{name}: expected an array of ±1, got {value!r:.60}")
     if array.ndim != ndim:
         raise ValueError(f"{name}: expected a {ndim}-dimensional array, got shape {array.shape}")
-    wrong = (array != 1) & (array != -1)
+    # integers, of which there may be many, without a mask of their size
+    whole = array.dtype.kind in "iu" and array.size
+    good = (
+        whole and array.min() >= -1 and array.max() <= 1 and np.count_nonzero(array) == array.size
+    )
+    wrong = np.zeros(1, bool) if good else (array != 1) & (array != -1)
     if wrong.any():
         where = tuple(int(i) for i in np.argwhere(wrong)[0])
         place = where[0] if ndim == 1 else where

@@ -18,6 +18,8 @@ In reading order:
 `local_entropy`              the same around a reference, by distance
 `entropy_driven_monte_carlo` a walk uphill in local entropy finds solutions
 `local_entropy_kernel`       the same landscape sampled by NumPyro's ``MCMC``
+`focusing_bp`                messages that gather in one dense region, by a protocol:
+                             `standard_reinforcement`, `pseudo_reinforcement`, `scoping`
 `simulated_annealing`        the rival, by single flips
 `replicated_annealing`       the same of replicas that attract each other
 `theory`                     what the replica method says of large machines: entropies, capacities,
@@ -29,8 +31,10 @@ from inference.message_passing.local_entropy import LocalEntropy
 
 from .annealing import AnnealingResult, simulated_annealing
 from .enumeration import ExactCounts, Solutions, enumerate_solutions, exact_marginals
+from .focusing import FocusingResult, focusing_bp
 from .problem import Problem, random_patterns, teacher_student
 from .propagation import BeliefResult, belief_propagation
+from .protocols import pseudo_reinforcement, scoping, standard_reinforcement
 from .robust_ensemble import ReplicatedAnnealingResult, replicated_annealing
 from .sampler import local_entropy_kernel
 from .search import SearchResult, entropy_driven_monte_carlo
@@ -40,6 +44,7 @@ __all__ = [
     "AnnealingResult",
     "BeliefResult",
     "ExactCounts",
+    "FocusingResult",
     "LocalEntropy",
     "Problem",
     "ReplicatedAnnealingResult",
@@ -49,10 +54,14 @@ __all__ = [
     "entropy_driven_monte_carlo",
     "enumerate_solutions",
     "exact_marginals",
+    "focusing_bp",
     "local_entropy",
     "local_entropy_kernel",
+    "pseudo_reinforcement",
     "random_patterns",
     "replicated_annealing",
+    "scoping",
     "simulated_annealing",
+    "standard_reinforcement",
     "teacher_student",
 ]

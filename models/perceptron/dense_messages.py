@@ -49,7 +49,9 @@ class DenseResult(NamedTuple):
 
 def absorb_labels(problem: Problem) -> Spins:
     """Return patterns times labels, ``(n_patterns, n_weights)``: every label is +1 then."""
-    return np.ascontiguousarray(problem.patterns * problem.labels[:, None])
+    if (problem.labels > 0).all():
+        return problem.patterns  # they may be large
+    return problem.patterns * problem.labels[:, None]
 
 
 def silent(patterns: Spins, dtype: Any = np.float64) -> DenseMessages:

@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from inference.checks import Spins, plus_minus_one, positive, positive_int, same_length
 from inference.kernels import reduction_kernel
 
+_DRAWN_AT_ONCE = 1_000_000
+"""Entries of a pattern matrix: NumPy draws them as 64-bit integers, and many need much memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -223,4 +226,9 @@ def _draw_patterns(
 
 
 def _draw_signs(generator: np.random.Generator, shape: tuple[int, ...]) -> Spins:
-    return (1 - 2 * generator.integers(0, 2, shape)).astype(np.int8)
+    signs = np.empty(shape, np.int8)
+    rows = max(1, _DRAWN_AT_ONCE // max(1, int(np.prod(shape[1:]))))
+    for start in range(0, shape[0], rows):
+        part = signs[start : start + rows]
+        part[:] = 1 - 2 * generator.integers(0, 2, part.shape)
+    return signs
