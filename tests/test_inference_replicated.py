@@ -18,11 +18,9 @@ from inference.message_passing.clause_system import clause_system
 from inference.monte_carlo.constraint_counts import clause_wiring, threshold_votes
 from inference.monte_carlo.replicated import (
     ReplicatedMetropolis,
-    log_attraction,
     replicated_sweep,
 )
 from inference.monte_carlo.single_spin import anneal, majority, start_ensemble
-from inference.schedules import linear
 
 BETA, COUPLING = 0.8, 0.5
 N, M = 5, 2
