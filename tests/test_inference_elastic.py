@@ -164,6 +164,16 @@ def test_walks_are_the_gaussian_chain_that_the_rule_says(key):
     np.testing.assert_allclose(found.centre, centre - 0.5 * drift, rtol=1e-12)
 
 
+def test_a_cold_walk_goes_downhill_and_reports_its_mean_loss(key):
+    found = elastic_descent(
+        quadratic, jnp.zeros(3), n_replicas=1, n_steps=1, key=key, coupling=2.0,
+        inner="langevin", inner_steps=2, inner_rate=0.1, inner_temperature=0.0,
+    )  # fmt: skip
+    moved = 0.1 * CURVATURES * BOTTOM
+    both = [quadratic(jnp.zeros(3), None, key), quadratic(moved, None, key)]
+    np.testing.assert_allclose(found.losses, [[np.mean(both)]], rtol=1e-14)
+
+
 def test_the_centre_follows_the_local_entropy_of_a_quadratic(key):
     # exp(-L / T) convolved with a Gaussian: the gradient is a gamma / (a + gamma) (C - b), and
     # after 150 moves exp(-150 * 0.1 * 1.1) of the start is left
@@ -266,14 +276,32 @@ def test_new_numbers_compile_nothing(network, key, inner):
     assert again.losses.shape == (210, 2)
 
 
-def test_a_diverging_run_keeps_the_last_finite_step(key):
-    found = elastic_descent(
-        quadratic, jnp.ones(3), n_replicas=2, n_steps=300, key=key, optimizer=optax.sgd(1e9)
-    )
+def overflowing(params, batch, key):
+    return 1e9 * quadratic(params, batch, key)
+
+
+def leaving_its_domain(params, batch, key):
+    return jnp.sqrt(params).sum()  # and its gradient are NaN below 0
+
+
+@pytest.mark.parametrize("loss", [overflowing, leaving_its_domain])
+@pytest.mark.parametrize("inner", ["none", "langevin"])
+def test_a_run_that_fails_keeps_the_last_finite_step(key, loss, inner):
+    found = elastic_descent(loss, jnp.ones(3), n_replicas=2, n_steps=300, key=key, inner=inner)
     assert found.status is Status.NON_FINITE
-    assert 0 < found.n_steps == found.state.n_steps == len(found.losses) < 300
-    for leaf in jax.tree.leaves((found.centre, found.replicas, found.losses, found.residual)):
+    assert found.n_steps == found.state.n_steps == len(found.losses) < 300
+    assert inner == "langevin" or found.n_steps > 0
+    for leaf in jax.tree.leaves((found.centre, found.replicas, found.losses)):
         assert np.isfinite(leaf).all()
+
+
+def test_a_step_to_infinity_is_not_taken(key):
+    # a finite loss with an infinite slope
+    found = elastic_descent(
+        lambda w, batch, key: jnp.sqrt(w - 1.0).sum(), jnp.ones(3), n_replicas=2, n_steps=5, key=key
+    )
+    assert (found.status, found.n_steps) == (Status.NON_FINITE, 0)
+    np.testing.assert_array_equal(found.replicas, np.ones((2, 3)))
 
 
 def test_a_run_can_be_stopped_between_calls(key):

@@ -161,7 +161,9 @@ def replicated_sgd(
     One replica learns alone: its implicit centre sums out to a constant, ``2 cosh gamma``. (The
     formulas would make its fields decay by ``lambda (1 - tanh gamma)`` a batch.)
 
-    An epoch costs ``O(n_replicas * n_patterns * n_weights)``.
+    An epoch costs ``O(n_replicas * n_patterns * n_weights)``. A committee of 5 units and 321 inputs
+    learns a load of 0.5 in 300 to 650 epochs, 1 to 2 seconds, with ``"tanh"``; one replica does
+    not, nor do ``"continuous"`` and an explicit centre within 1000.
 
     Examples
     --------
