@@ -20,6 +20,8 @@ In reading order:
 `local_entropy_kernel`       the same landscape sampled by NumPyro's ``MCMC``
 `focusing_bp`                messages that gather in one dense region, by a protocol:
                              `standard_reinforcement`, `pseudo_reinforcement`, `scoping`
+`replicated_annealing`       annealing of replicas that attract each other
+`replicated_sgd`             replicas that learn from their errors and attract each other
 `simulated_annealing`        the rival, by single flips
 `replicated_annealing`       the same of replicas that attract each other
 `theory`                     what the replica method says of large machines: entropies, capacities,
@@ -35,6 +37,7 @@ from .focusing import FocusingResult, focusing_bp
 from .problem import Problem, random_patterns, teacher_student
 from .propagation import BeliefResult, belief_propagation
 from .protocols import pseudo_reinforcement, scoping, standard_reinforcement
+from .replicated_descent import replicated_sgd
 from .robust_ensemble import ReplicatedAnnealingResult, replicated_annealing
 from .sampler import local_entropy_kernel
 from .search import SearchResult, entropy_driven_monte_carlo
@@ -60,6 +63,7 @@ __all__ = [
     "pseudo_reinforcement",
     "random_patterns",
     "replicated_annealing",
+    "replicated_sgd",
     "scoping",
     "simulated_annealing",
     "standard_reinforcement",

@@ -105,7 +105,8 @@ def focusing_bp(
         steps of 0.01, started again with half the step up to three times if it fails.
     method
         Of message passing, as in `belief_propagation`; None is ``"amp"`` for a perceptron and
-        ``"gaussian"`` for a committee.
+        ``"gaussian"`` for a committee. Real data, whose inputs are correlated, need
+        ``"gaussian"``.
     damping
         Share of the old messages that is kept, in [0, 1). Without, sweeps over all patterns at
         once do not focus.
