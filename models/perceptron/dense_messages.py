@@ -131,12 +131,66 @@ def _respond(stability: float, deviation: float) -> Any:
 
 
 @reduction_kernel
+def one_pass(
+    patterns: Spins, magnetizations: Any, variance: float, responses: Any, update: Any
+) -> float:
+    """Read the patterns once: renew the responses, return the mean slope of the weights.
+
+    ``magnetizations`` are the means of the weights, of mean variance ``variance``; ``update``
+    becomes ``responses @ patterns``, all in the precision of the responses.
+    """
+    n_patterns, n_weights = patterns.shape
+    dtype = responses.dtype
+    scale = 1.0 / math.sqrt(n_weights)
+    deviation = math.sqrt(variance)
+    slopes = 0.0
+    update[:] = 0
+    row = 0
+    while row < n_patterns:
+        rows = min(4, n_patterns - row)
+        if rows == 4:
+            # four rows at once: the magnetizations and the update are read a quarter as often
+            x0, x1, x2, x3 = (
+                patterns[row], patterns[row + 1], patterns[row + 2], patterns[row + 3],
+            )  # fmt: skip
+            s0 = s1 = s2 = s3 = dtype.type(0)
+            for i in range(n_weights):
+                m = magnetizations[i]
+                s0 += x0[i] * m
+                s1 += x1[i] * m
+                s2 += x2[i] * m
+                s3 += x3[i] * m
+            g0, slope0 = _respond(s0 * scale - variance * responses[row], deviation)
+            g1, slope1 = _respond(s1 * scale - variance * responses[row + 1], deviation)
+            g2, slope2 = _respond(s2 * scale - variance * responses[row + 2], deviation)
+            g3, slope3 = _respond(s3 * scale - variance * responses[row + 3], deviation)
+            slopes += slope0 + slope1 + slope2 + slope3
+            responses[row], responses[row + 1] = g0, g1
+            responses[row + 2], responses[row + 3] = g2, g3
+            f0, f1, f2, f3 = responses[row : row + 4]
+            for i in range(n_weights):
+                update[i] += x0[i] * f0 + x1[i] * f1 + x2[i] * f2 + x3[i] * f3
+        else:
+            for one in range(row, n_patterns):
+                s0 = dtype.type(0)
+                for i in range(n_weights):
+                    s0 += patterns[one, i] * magnetizations[i]
+                g0, slope0 = _respond(s0 * scale - variance * responses[one], deviation)
+                slopes += slope0
+                responses[one] = g0
+                f0 = responses[one]
+                for i in range(n_weights):
+                    update[i] += patterns[one, i] * f0
+        row += rows
+    return slopes / n_weights
+
+
+@reduction_kernel
 def _sweeps(
     patterns: Spins, external: Any, fields: Any, responses: Any, damping: float, tol: float,
     n_sweeps: int,
 ) -> Any:  # fmt: skip
-    n_patterns, n_weights = patterns.shape
-    dtype = fields.dtype
+    n_weights = patterns.shape[1]
     scale = 1.0 / math.sqrt(n_weights)
     update, totals, moved = np.empty_like(fields), fields + external, np.empty_like(fields)
     magnetizations, variances = np.empty_like(fields), np.empty_like(fields)
@@ -148,47 +202,7 @@ def _sweeps(
         for i in range(n_weights):
             total += variances[i]
         variance = max(total / n_weights, SMALLEST_VARIANCE)
-        deviation = math.sqrt(variance)
-        slopes = 0.0
-        update[:] = 0
-        row = 0
-        while row < n_patterns:
-            rows = min(4, n_patterns - row)
-            if rows == 4:
-                # four rows at once: the magnetizations and the update are read a quarter as often
-                x0, x1, x2, x3 = (
-                    patterns[row], patterns[row + 1], patterns[row + 2], patterns[row + 3],
-                )  # fmt: skip
-                s0 = s1 = s2 = s3 = dtype.type(0)
-                for i in range(n_weights):
-                    m = magnetizations[i]
-                    s0 += x0[i] * m
-                    s1 += x1[i] * m
-                    s2 += x2[i] * m
-                    s3 += x3[i] * m
-                g0, slope0 = _respond(s0 * scale - variance * responses[row], deviation)
-                g1, slope1 = _respond(s1 * scale - variance * responses[row + 1], deviation)
-                g2, slope2 = _respond(s2 * scale - variance * responses[row + 2], deviation)
-                g3, slope3 = _respond(s3 * scale - variance * responses[row + 3], deviation)
-                slopes += slope0 + slope1 + slope2 + slope3
-                responses[row], responses[row + 1] = g0, g1
-                responses[row + 2], responses[row + 3] = g2, g3
-                f0, f1, f2, f3 = responses[row : row + 4]
-                for i in range(n_weights):
-                    update[i] += x0[i] * f0 + x1[i] * f1 + x2[i] * f2 + x3[i] * f3
-            else:
-                for one in range(row, n_patterns):
-                    s0 = dtype.type(0)
-                    for i in range(n_weights):
-                        s0 += patterns[one, i] * magnetizations[i]
-                    g0, slope0 = _respond(s0 * scale - variance * responses[one], deviation)
-                    slopes += slope0
-                    responses[one] = g0
-                    f0 = responses[one]
-                    for i in range(n_weights):
-                        update[i] += patterns[one, i] * f0
-            row += rows
-        slopes /= n_weights
+        slopes = one_pass(patterns, magnetizations, variance, responses, update)
         residual = 0.0
         for i in range(n_weights):
             new = update[i] * scale + slopes * magnetizations[i]

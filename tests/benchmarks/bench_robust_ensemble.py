@@ -18,6 +18,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 
 import harness
 import numpy as np
@@ -73,7 +74,7 @@ def bench_focusing(quick):
         rows = []
         for seed in range(n_seeds):
             problem = random_patterns(n, load, n_hidden=n_hidden, seed=seed)
-            elapsed, found = timed(lambda p=problem, s=seed: focusing_bp(p, protocol, seed=s))
+            elapsed, found = timed(partial(focusing_bp, problem, protocol, seed=seed))
             rows.append((elapsed, problem.energy(found.weights), found.n_steps))
         elapsed, errors, n_sweeps = np.array(rows).T
         yield harness.row(
@@ -160,8 +161,8 @@ def bench_descent(quick):
             for seed in range(5):
                 problem = random_patterns(n, load, n_hidden=5, seed=seed)
                 elapsed, found = timed(
-                    lambda p=problem, y=n_replicas, s=seed: replicated_sgd(
-                        p, n_replicas=y, n_epochs=1000, seed=s
+                    partial(
+                        replicated_sgd, problem, n_replicas=n_replicas, n_epochs=1000, seed=seed
                     )
                 )
                 rows[n_replicas].append((found.energy, found.n_steps, elapsed))
