@@ -131,6 +131,25 @@ def positive(name: str, value: float, *, allow_inf: bool = False) -> float:
     return number
 
 
+def at_least_zero(name: str, value: float) -> float:
+    """Return ``value`` as a float if it is finite and not negative.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is not a number.
+    ValueError
+        If it is negative, infinite or NaN.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as fault:
+        raise TypeError(f"{name}: expected a number, got {value!r}") from fault
+    if not 0.0 <= number < math.inf:
+        raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
+    return number
+
+
 def positive_int(name: str, value: int) -> int:
     """Return ``value`` as an int if it is a whole number of at least 1.
 

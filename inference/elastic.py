@@ -18,10 +18,10 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax  # type: ignore[import-untyped]
+import optax
 from jax.tree_util import tree_leaves, tree_map
 
-from inference.checks import Floats, one_of, positive, positive_int
+from inference.checks import Floats, at_least_zero, one_of, positive, positive_int
 from inference.keys import check_key
 from inference.progress import Stop, never, progress_bar
 from inference.schedules import Schedule
@@ -195,7 +195,7 @@ def elastic_descent(
     state = _start(rules, init, n_replicas)
     numbers = _Numbers(
         key, tree_map(jnp.asarray, data), _coupling(coupling, state.n_steps, n_steps),
-        positive("inner_rate", inner_rate), _at_least_zero("inner_temperature", inner_temperature),
+        positive("inner_rate", inner_rate), at_least_zero("inner_temperature", inner_temperature),
     )  # fmt: skip
     _check_loss(rules, numbers, state)
     losses, couplings, done, residual, finite = [], [], 0, math.inf, True
@@ -376,7 +376,7 @@ def _check_loss(rules: _Rules, numbers: _Numbers, state: ElasticState) -> None:
 def _coupling(coupling: Schedule | float, first: int, n_steps: int) -> float:
     """Check the coupling of every step of the run, and return it if it is constant."""
     if not callable(coupling):
-        return _at_least_zero("coupling", coupling)
+        return at_least_zero("coupling", coupling)
     values = np.asarray(coupling(first + jnp.arange(n_steps)))
     if values.shape not in ((), (n_steps,)) or not (np.isfinite(values) & (values >= 0)).all():
         raise ValueError("coupling: expected one finite number of at least 0 for every step")
@@ -403,13 +403,3 @@ def _transformation(optimizer: Any) -> optax.GradientTransformation:
     if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
         raise TypeError(f"optimizer: expected an optax transformation, got {optimizer!r:.60}")
     return optimizer
-
-
-def _at_least_zero(name: str, value: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as fault:
-        raise TypeError(f"{name}: expected a number, got {value!r}") from fault
-    if not 0.0 <= number < math.inf:
-        raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
-    return number

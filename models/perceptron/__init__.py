@@ -19,7 +19,8 @@ In reading order:
 `entropy_driven_monte_carlo` a walk uphill in local entropy finds solutions
 `local_entropy_kernel`       the same landscape sampled by NumPyro's ``MCMC``
 `focusing_bp`                messages that gather in one dense region, by a protocol:
-                             `standard_reinforcement`, `pseudo_reinforcement`, `scoping`
+                             `standard_reinforcement`, `pseudo_reinforcement`, `scoping`;
+                             `focusing_bp_discretised` for weights -L..L
 `replicated_annealing`       annealing of replicas that attract each other
 `replicated_sgd`             replicas that learn from their errors and attract each other
 `simulated_annealing`        the rival, by single flips
@@ -32,6 +33,7 @@ In reading order:
 from inference.message_passing.local_entropy import LocalEntropy
 
 from .annealing import AnnealingResult, simulated_annealing
+from .discretised import DiscretisedResult, focusing_bp_discretised
 from .enumeration import ExactCounts, Solutions, enumerate_solutions, exact_marginals
 from .focusing import FocusingResult, focusing_bp
 from .problem import Problem, random_patterns, teacher_student
@@ -46,6 +48,7 @@ from .surroundings import local_entropy
 __all__ = [
     "AnnealingResult",
     "BeliefResult",
+    "DiscretisedResult",
     "ExactCounts",
     "FocusingResult",
     "LocalEntropy",
@@ -58,6 +61,7 @@ __all__ = [
     "enumerate_solutions",
     "exact_marginals",
     "focusing_bp",
+    "focusing_bp_discretised",
     "local_entropy",
     "local_entropy_kernel",
     "pseudo_reinforcement",

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inference.checks import Floats, Spins, one_of, positive, positive_int
+from inference.checks import Floats, Spins, at_least_zero, one_of, positive, positive_int
 from inference.kernels import RandomState, kernel, next_float, random_state, shuffle
 from inference.progress import Stop, never, progress_bar
 from inference.status import Status
@@ -177,9 +177,9 @@ def replicated_sgd(
     n_epochs = positive_int("n_epochs", n_epochs)
     batch_size = min(positive_int("batch_size", batch_size), problem.n_patterns)
     learning_rate = positive("learning_rate", learning_rate)
-    strength = _at_least_zero("strength", strength)
-    coupling = _at_least_zero("coupling", coupling)
-    coupling_step = _at_least_zero("coupling_step", coupling_step)
+    strength = at_least_zero("strength", strength)
+    coupling = at_least_zero("coupling", coupling)
+    coupling_step = at_least_zero("coupling_step", coupling_step)
     one_of("variant", variant, ("tanh", "hard", "corrected", "continuous"))
     one_of("centre", centre, ("implicit", "explicit"))
     if n_replicas == 1 and centre == "implicit":
@@ -204,16 +204,6 @@ def replicated_sgd(
     energy = problem.energy(weights)
     status = Status.CONVERGED if energy == 0 else Status.MAX_STEPS
     return DescentResult(weights, energy, len(records), status, _trace(records), state)
-
-
-def _at_least_zero(name: str, value: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as fault:
-        raise TypeError(f"{name}: expected a number, got {value!r}") from fault
-    if not 0.0 <= number < math.inf:
-        raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
-    return number
 
 
 def _start(
