@@ -12,6 +12,7 @@ vocabulary that every module shares is re-exported here. In reading order:
 ``kernels``             compiled loops and their random numbers
 ``message_passing``     belief and survey propagation, decimation, reinforcement
 ``monte_carlo``         single-spin Metropolis, annealing, local search, entropy-driven search
+``elastic``             gradient descent of replicas on any JAX loss, Entropy-SGD
 ``schedules``           how a temperature changes on the way
 ``quadrature``          tensor trapezoid rules for low-dimensional integrals
 ``gaussian_mixture``    Gaussian scale mixtures as NumPyro distributions
