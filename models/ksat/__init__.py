@@ -24,7 +24,6 @@ In reading order:
 `local_search`               probSAT and WalkSAT
 `simulated_annealing`        single flips while the temperature falls; `replicated_annealing` of
                              replicas that attract each other
-`replicated_annealing`       the same of replicas that attract each other
 `local_entropy`              how many solutions surround an assignment, by distance
 `entropy_driven_monte_carlo` a walk uphill in local entropy; `local_entropy_kernel` samples it
 `solve`                      all of these in turns; `compile_kernels` beforehand

@@ -24,7 +24,6 @@ In reading order:
 `replicated_annealing`       annealing of replicas that attract each other
 `replicated_sgd`             replicas that learn from their errors and attract each other
 `simulated_annealing`        the rival, by single flips
-`replicated_annealing`       the same of replicas that attract each other
 `theory`                     what the replica method says of large machines: entropies, capacities,
                              dense regions, isolated solutions, a student's overlap
 ============================ =======================================================================
