@@ -1,6 +1,27 @@
 """What at least two test files use."""
 
+import importlib.util
+import json
+from pathlib import Path
+
 import numpy as np
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def load_example(name):
+    """Return the module of an example."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_example(module, tmp_path, capsys):
+    """Run an example with --quick; return exit status, what it printed, its figure, its numbers."""
+    figure, out = tmp_path / "new" / "figure.png", tmp_path / "other" / "numbers.json"
+    status = module.main(["--quick", "--seed", "0", "--figure", str(figure), "--out", str(out)])
+    return status, capsys.readouterr().out, figure, json.loads(out.read_text())
 
 
 def assert_z(value, expected, standard_error, *, limit=4.0, ess=None, min_ess=400.0):

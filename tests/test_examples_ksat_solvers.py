@@ -1,24 +1,20 @@
 """The example of the solvers runs as a user runs it, and fails when a number is wrong."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from suite_helpers import load_example
 
 from models.ksat import Formula, random_formula
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "ksat_solvers.py"
 SLOW = ("solved_counts", "complexities", "entropies")
 
 
 @pytest.fixture(scope="module")
 def example():
     """The example with its long work remembered: verdicts for the price of one."""
-    spec = importlib.util.spec_from_file_location("ksat_solvers", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_example("ksat_solvers")
     for name in SLOW:
         setattr(module, name, remembering(getattr(module, name)))
     return module

@@ -1,32 +1,14 @@
 """The examples of dense regions run as a user runs them, and fail when a number is wrong."""
 
-import importlib.util
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-def example(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(module, tmp_path, capsys):
-    figure, out = tmp_path / "new" / "figure.png", tmp_path / "other" / "numbers.json"
-    status = module.main(["--quick", "--seed", "0", "--figure", str(figure), "--out", str(out)])
-    return status, capsys.readouterr().out, figure, json.loads(out.read_text())
+from suite_helpers import load_example, run_example
 
 
 @pytest.mark.slow
 @pytest.mark.statistical
 def test_dense_regions_agree_and_a_wrong_theory_is_found_out(tmp_path, capsys, monkeypatch):
-    module = example("dense_regions")
+    module = load_example("dense_regions")
     answers = {}
 
     def remembered(load, n, seeds):
@@ -36,7 +18,7 @@ def test_dense_regions_agree_and_a_wrong_theory_is_found_out(tmp_path, capsys, m
 
     search = module.search
     monkeypatch.setattr(module, "search", remembered)
-    status, printed, figure, numbers = run(module, tmp_path, capsys)
+    status, printed, figure, numbers = run_example(module, tmp_path, capsys)
     assert status == 0, printed
     assert "DISAGREES" not in printed
     assert figure.read_bytes().startswith(b"\x89PNG")
@@ -51,7 +33,7 @@ def test_dense_regions_agree_and_a_wrong_theory_is_found_out(tmp_path, capsys, m
         return found._replace(entropy=found.entropy + 0.06)
 
     monkeypatch.setattr(module.theory, "franz_parisi", denser)
-    status, printed, *_ = run(module, tmp_path, capsys)
+    status, printed, *_ = run_example(module, tmp_path, capsys)
     assert status == 1
     assert "(typical solution)" in printed
 
@@ -61,8 +43,8 @@ def test_dense_regions_agree_and_a_wrong_theory_is_found_out(tmp_path, capsys, m
 def test_entropy_driven_search_agrees_and_a_failing_search_is_found_out(
     tmp_path, capsys, monkeypatch
 ):
-    module = example("entropy_driven_search")
-    status, printed, figure, numbers = run(module, tmp_path, capsys)
+    module = load_example("entropy_driven_search")
+    status, printed, figure, numbers = run_example(module, tmp_path, capsys)
     assert status == 0, printed
     assert figure.read_bytes().startswith(b"\x89PNG")
     table = np.array(numbers["perceptron, load 0.3"]["batches"])
@@ -77,13 +59,13 @@ def test_entropy_driven_search_agrees_and_a_failing_search_is_found_out(
         return exact(formula, max_steps=2, **options)
 
     monkeypatch.setattr(module.ksat, "entropy_driven_monte_carlo", cut_short)
-    status, printed, *_ = run(module, tmp_path, capsys)
+    status, printed, *_ = run_example(module, tmp_path, capsys)
     assert status == 1
     assert "batches leave an instance unsolved" in printed
 
 
 def test_growth_recovers_its_own_law():
-    module = example("entropy_driven_search")
+    module = load_example("entropy_driven_search")
     sizes = np.array([100, 200, 400, 800])
     noise = np.random.default_rng(0).lognormal(0.0, 0.05, (4, 10))
     power = module.growth(sizes, 2.0 * sizes[:, None] ** 1.3 * noise, exponential=False)

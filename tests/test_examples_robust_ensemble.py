@@ -1,33 +1,15 @@
 """The examples of replicas run as a user runs them, and fail when a number is wrong."""
 
-import importlib.util
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-def example(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(module, tmp_path, capsys):
-    figure, out = tmp_path / "new" / "figure.png", tmp_path / "other" / "numbers.json"
-    status = module.main(["--quick", "--seed", "0", "--figure", str(figure), "--out", str(out)])
-    return status, capsys.readouterr().out, figure, json.loads(out.read_text())
+from suite_helpers import load_example, run_example
 
 
 @pytest.mark.slow
 @pytest.mark.statistical
 def test_perceptron_learning_agrees_and_a_wrong_theory_is_found_out(tmp_path, capsys, monkeypatch):
-    module = example("perceptron_learning")
-    status, printed, figure, numbers = run(module, tmp_path, capsys)
+    module = load_example("perceptron_learning")
+    status, printed, figure, numbers = run_example(module, tmp_path, capsys)
     assert status == 0, printed
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert {row[0] for row in numbers["race"]} >= {"focusing BP", "entropy-driven", "annealing"}
@@ -38,7 +20,7 @@ def test_perceptron_learning_agrees_and_a_wrong_theory_is_found_out(tmp_path, ca
         return found._replace(overlap=0.8 * found.overlap)
 
     monkeypatch.setattr(module.theory, "teacher_student", wrong)
-    status, printed, *_ = run(module, tmp_path, capsys)
+    status, printed, *_ = run_example(module, tmp_path, capsys)
     assert status == 1
     assert "DISAGREES  load 1.2: expected" in printed
 
@@ -48,9 +30,9 @@ def test_perceptron_learning_agrees_and_a_wrong_theory_is_found_out(tmp_path, ca
 def test_robust_ensemble_agrees_and_replicas_without_attraction_are_found_out(
     tmp_path, capsys, monkeypatch
 ):
-    module = example("robust_ensemble")
+    module = load_example("robust_ensemble")
     monkeypatch.setattr(module, "LOADS", {"annealing": (0.35, 0.4), "SGD": (0.45, 0.5)})
-    status, printed, figure, numbers = run(module, tmp_path, capsys)
+    status, printed, figure, numbers = run_example(module, tmp_path, capsys)
     assert status == 0, printed
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert np.shape(numbers["flatness"])[1:] == (2, 6)
@@ -62,6 +44,6 @@ def test_robust_ensemble_agrees_and_replicas_without_attraction_are_found_out(
 
     monkeypatch.setattr(module, "replicated_annealing", apart)
     monkeypatch.setattr(module, "LOADS", {"annealing": (0.35, 0.4), "SGD": (0.45,)})
-    status, printed, *_ = run(module, tmp_path, capsys)
+    status, printed, *_ = run_example(module, tmp_path, capsys)
     assert status == 1
     assert "DISAGREES  annealing:" in printed

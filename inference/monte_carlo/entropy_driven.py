@@ -191,8 +191,7 @@ def entropy_driven_monte_carlo(
     first = walk.n_steps
     with progress_bar(max_steps, "entropy-driven search", progress) as bar:
         while lowest > 0 and walk.n_steps - first < max_steps and not should_stop():
-            here = walk.here
-            assert here is not None  # settled above
+            here = _here(walk)
             sites = _propose(walk, here.fields, proposals, largest_batch)
             proposed = walk.reference.copy()
             proposed[sites] *= -1
@@ -272,10 +271,17 @@ def _climb(
     return value
 
 
+def _here(walk: Walk[M]) -> Surroundings[M]:
+    """Return the surroundings of a walk that has settled."""
+    if walk.here is None:
+        raise ValueError("walk: expected one that has looked around")
+    return walk.here
+
+
 def _record(walk: Walk[Any], ladder: Floats, energy: int, n_flips: int) -> None:
-    assert walk.here is not None
+    here = _here(walk)
     walk.rows.append(
-        (walk.n_steps, ladder[walk.rung], energy, walk.here.free_entropy, walk.here.local_entropy,
+        (walk.n_steps, ladder[walk.rung], energy, here.free_entropy, here.local_entropy,
          n_flips, walk.n_sweeps)
     )  # fmt: skip
 
