@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from inference import checks
 from inference.checks import finite_array, one_of, positive, positive_int, same_length
 from inference.precision import require_x64
 from inference.status import PrecisionError
@@ -119,3 +120,31 @@ def test_double_precision_is_asked_for_with_its_cure():
         pytest.raises(PrecisionError, match=r'^quadrature .*jax_enable_x64", True'),
     ):
         require_x64("quadrature")
+
+
+def test_plus_minus_one_copies_signs_and_names_the_first_other_entry():
+    given = np.array([[1, -1], [-1, 1]])
+    copied = checks.plus_minus_one("x", given, ndim=2)
+    given[0, 0] = 7
+    assert copied.dtype == np.int8
+    assert copied.tolist() == [[1, -1], [-1, 1]]
+    with pytest.raises(ValueError, match=r"x: expected \+1 or -1, got 7 at index \(0, 0\)"):
+        checks.plus_minus_one("x", given, ndim=2)
+    for wrong in ([1, 0, 1], [1, 2, 1], [1.0, np.nan, 1.0], [1.0, 0.5, -1.0]):
+        with pytest.raises(ValueError, match="at index 1"):
+            checks.plus_minus_one("x", wrong, ndim=1)
+    with pytest.raises(ValueError, match="x: expected a 2-dimensional array"):
+        checks.plus_minus_one("x", [1, -1], ndim=2)
+    for wrong in (["a"], [True]):
+        with pytest.raises(TypeError, match="x: expected an array of ±1"):
+            checks.plus_minus_one("x", wrong, ndim=1)
+    assert checks.plus_minus_one("x", np.zeros(0), ndim=1).size == 0
+
+
+def test_at_least_zero():
+    assert checks.at_least_zero("x", 0) == 0.0
+    for wrong in (-1e-300, np.inf, np.nan):
+        with pytest.raises(ValueError, match="x: expected a finite number of at least 0"):
+            checks.at_least_zero("x", wrong)
+    with pytest.raises(TypeError, match="x: expected a number"):
+        checks.at_least_zero("x", "much")

@@ -7,6 +7,7 @@ from scipy import stats
 from scipy.special import log_ndtr
 
 from inference.kernels import (
+    fill_tanh,
     log_normal_cdf,
     next_bits,
     next_float,
@@ -101,3 +102,19 @@ def test_reordered_sums_keep_nan_and_infinity():
     assert total(values) == pytest.approx(values.sum(), abs=1001 * 1e-15)
     assert np.isnan(total(np.array([1.0, np.nan])))
     assert total(np.array([1.0, np.inf])) == np.inf
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(np.float64, 1e-15), (np.float32, 3e-7)])
+def test_tanh_and_its_slope_are_those_of_mpmath(dtype, rounding):
+    x = np.concatenate([[0.0, 1e-9, 19.5, 340.0, 1e6], np.geomspace(1e-4, 300, 301)])
+    x = np.concatenate([x, -x]).astype(dtype)
+    tanh, slope = np.empty_like(x), np.empty_like(x)
+    fill_tanh(x, tanh, slope, np.empty(len(x), np.int64))
+    with mpmath.workdps(40):
+        exact = [mpmath.tanh(float(value)) for value in x]
+        np.testing.assert_allclose(tanh, [float(t) for t in exact], rtol=0, atol=rounding)
+    moderate = np.abs(x) < 40  # beyond, single precision knows no number as small as the slope
+    with mpmath.workdps(60):
+        exact = [float(mpmath.sech(float(value)) ** 2) for value in x[moderate]]
+    np.testing.assert_allclose(slope[moderate], exact, rtol=10 * rounding)
+    assert np.isfinite(slope).all()
