@@ -170,6 +170,29 @@ def split_key(
     return first, second, day
 
 
+def different_pairs(one: Integers, other: Integers, n_people: int) -> Integers:
+    """Return the sorted keys of the different pairs, without those of one person."""
+    key = pair_key(one, other, 0, n_people, 1)[one != other]
+    key.sort()
+    return key[np.diff(key, prepend=-1) > 0]
+
+
+def pairs_within(group: Integers, n_people: int) -> tuple[Integers, Integers]:
+    """Return all pairs of people of one group as sorted keys, and the size of their group."""
+    if len(group) != n_people:
+        raise ValueError(f"groups: expected {n_people} people, got {len(group)}")
+    members = np.flatnonzero(group >= 0)
+    members = members[np.argsort(group[members], kind="stable")]
+    _, sizes = np.unique(group[members], return_counts=True)
+    ends = np.repeat(np.cumsum(sizes), sizes)
+    n_later = ends - np.arange(len(members)) - 1  # each member with those behind it
+    one = np.repeat(np.arange(len(members)), n_later)
+    behind = np.arange(len(one)) - np.repeat(np.cumsum(n_later) - n_later, n_later)
+    key = pair_key(members[one], members[one + 1 + behind], 0, n_people, 1)
+    order = np.argsort(key)
+    return key[order], np.repeat(np.repeat(sizes, sizes), n_later)[order]
+
+
 def combined(key: Integers, prob: Floats) -> tuple[Integers, Floats]:
     """Return the sorted unique keys and the probability that one of the rows of each transmits.
 
@@ -216,9 +239,12 @@ def _labels(name: str, value: ArrayLike) -> NDArray[Any] | list[Hashable]:
     if isinstance(value, np.ndarray):
         array = value
     else:  # an array made of text and numbers would turn the numbers into text
-        labels = list(value) if isinstance(value, Iterable) else value
-        integers = isinstance(labels, list) and all(type(label) is int for label in labels)
-        array = np.array(labels, dtype=np.int64 if integers else object)
+        labels = list(value) if isinstance(value, Iterable) else [value]
+        if all(type(label) is int for label in labels):
+            array = np.array(labels, np.int64)
+        else:
+            array = np.empty(len(labels), object)
+            array[:] = labels
     if array.ndim != 1:
         raise ValueError(f"{name}: expected a vector of labels, got shape {array.shape}")
     if array.dtype.kind in "iu":
