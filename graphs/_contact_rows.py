@@ -225,13 +225,19 @@ def two_ways(key: Integers, prob: Floats) -> tuple[Integers, Floats, Floats]:
     np.not_equal(pair[1:], pair[:-1], out=new[1:])
     place = np.cumsum(new) - 1
     n_pairs = int(new.sum())
-    if prob.ndim == 0 and len(key) == 2 * n_pairs:
-        return pair[new], np.broadcast_to(prob, n_pairs), np.broadcast_to(prob, n_pairs)
     row_prob = np.broadcast_to(prob, len(key))
     forward, backward = np.zeros(n_pairs), np.zeros(n_pairs)
     forward[place[~odd]] = row_prob[~odd]
     backward[place[odd]] = row_prob[odd]
     return pair[new], forward, backward
+
+
+def shared(forward: Floats, backward: Floats) -> tuple[Floats, Floats]:
+    """Return views of one number if all probabilities are equal, the arrays themselves if not."""
+    if len(forward) and all((prob == forward[0]).all() for prob in (forward, backward)):
+        view = np.broadcast_to(forward[0], len(forward))
+        return view, view
+    return forward, backward
 
 
 def _labels(name: str, value: ArrayLike) -> NDArray[Any] | list[Hashable]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _contact_rows as rows
-from ._checks import integer_array, whole_number
+from ._checks import whole_number
+from ._contact_networkx import as_graph, edge_rows
+from ._contact_parts import NetworkPart, cut_out, part_of_people
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -24,17 +26,6 @@ class Events(NamedTuple):
     target: NDArray[np.int32]
     day: NDArray[np.int16]
     transmission_prob: Floats
-
-
-class NetworkPart(NamedTuple):
-    """Some of the people, those they meet, and all contacts of the former."""
-
-    network: ContactNetwork
-    """The contacts that touch the part; its people are ``owned`` and then ``halo``."""
-    owned: Integers
-    """``(n_owned,)`` indices, in the whole network, of the people of the part."""
-    halo: Integers
-    """``(n_halo,)`` indices of the people of other parts that they meet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +60,11 @@ class ContactNetwork:
     n_people: int
     n_days: int
     people: Sequence[Hashable]
+
+    def __post_init__(self) -> None:
+        """Protect the probabilities: the two directions often share one array."""
+        for prob in (self.forward_prob, self.backward_prob):
+            prob.setflags(write=False)
 
     @classmethod
     def from_events(
@@ -146,6 +142,67 @@ class ContactNetwork:
         return cls._from_key(key, prob, n_days=n_days, people=people, symmetric=symmetric)
 
     @classmethod
+    def from_networkx(
+        cls,
+        graph: Any,
+        *,
+        day: str = "day",
+        transmission_prob: str | float = "transmission_prob",
+        n_days: int | None = None,
+    ) -> ContactNetwork:
+        """Build the network from a networkx graph, temporal or static.
+
+        Parameters
+        ----------
+        graph
+            Of any kind; an undirected edge is a contact in both directions. Nodes 0 to
+            ``n_people - 1`` are indices, others are numbered in the order of the graph.
+        day
+            Name of the attribute of edges with the day or the days, integers. If no edge has it,
+            the contact is on every day.
+        transmission_prob
+            Name of the attribute with the probability, or one number for all.
+        n_days
+            Number of days; None takes the attribute ``n_days`` of the graph, or else the last day
+            + 1.
+
+        Returns
+        -------
+        ContactNetwork
+            Several edges between two people on one day are combined.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `from_events`, or if an attribute is missing or of the wrong type; the message
+            names the edge.
+
+        Examples
+        --------
+        >>> import networkx as nx
+        >>> from graphs.temporal import ContactNetwork
+        >>> graph = nx.Graph()
+        >>> graph.add_edge("ann", "bob", day=[0, 2])
+        >>> network = ContactNetwork.from_networkx(graph, transmission_prob=0.1)
+        >>> network.day.tolist(), network.n_days
+        ([0, 2], 3)
+        >>> path = nx.path_graph(3)
+        >>> ContactNetwork.from_networkx(path, transmission_prob=0.1, n_days=4).n_contacts
+        8
+        """
+        edges = edge_rows(graph, day, transmission_prob, n_days)
+        network = cls.from_events(
+            np.array(edges.source, np.int64),
+            np.array(edges.target, np.int64),
+            edges.day,
+            edges.transmission_prob or 0.0,
+            n_people=len(edges.people),
+            n_days=edges.n_days,
+            symmetric=not graph.is_directed(),
+        )
+        return replace(network, people=edges.people)
+
+    @classmethod
     def _from_key(
         cls,
         key: Integers,
@@ -173,9 +230,8 @@ class ContactNetwork:
         n_days: int,
         people: Sequence[Hashable],
     ) -> ContactNetwork:
+        forward, backward = rows.shared(forward, backward)
         first, second, day = rows.split_key(key, len(people), n_days)
-        for prob in (forward, backward):
-            prob.flags.writeable = False
         return cls(first, second, day, forward, backward, len(people), n_days, people)
 
     @property
@@ -268,8 +324,19 @@ class ContactNetwork:
         """
         first_day, n_days = whole_number("first_day", first_day), _day_count(n_days)
         kept = (self.day >= first_day) & (self.day < first_day + n_days)
-        day = self.day[kept] - np.int16(min(first_day, rows.MAX_DAYS))
-        return self._with_rows(kept, day=day, n_days=n_days)
+        if self.common_prob is None:
+            forward, backward = self.forward_prob[kept], self.backward_prob[kept]
+        else:
+            forward = backward = np.broadcast_to(self.forward_prob[0], int(kept.sum()))
+        return replace(
+            self,
+            first=self.first[kept],
+            second=self.second[kept],
+            day=self.day[kept] - np.int16(min(first_day, rows.MAX_DAYS)),
+            forward_prob=forward,
+            backward_prob=backward,
+            n_days=n_days,
+        )
 
     def extended(self, later: ContactNetwork) -> ContactNetwork:
         """Return this network followed by the days of another, for daily use.
@@ -343,64 +410,19 @@ class ContactNetwork:
         >>> left.owned.tolist(), left.halo.tolist(), left.network.n_contacts
         ([0, 1], [2], 2)
         """
-        if np.ndim(parts) == 0:
-            n_parts = whole_number("parts", parts, least=1)  # type: ignore[arg-type]
-            part_of = np.arange(self.n_people) * n_parts // max(self.n_people, 1)
-        else:
-            part_of = integer_array("parts", parts, ndim=1)
-            if len(part_of) != self.n_people or (part_of < 0).any():
-                raise ValueError(
-                    f"parts: expected {self.n_people} integers of at least 0, got {parts!r:.60}"
-                )
-            n_parts = int(part_of.max(initial=-1)) + 1
-        return tuple(self._part(part_of == part) for part in range(n_parts))
+        part_of, n_parts = part_of_people(parts, self.n_people)
+        return tuple(cut_out(self, part_of == part) for part in range(n_parts))
 
-    def _part(self, mine: NDArray[np.bool_]) -> NetworkPart:
-        kept = mine[self.first] | mine[self.second]
-        touched = np.zeros(self.n_people, bool)
-        touched[self.first[kept]] = True
-        touched[self.second[kept]] = True
-        owned, halo = np.flatnonzero(mine), np.flatnonzero(touched & ~mine)
-        members = np.concatenate([owned, halo])
-        place = np.empty(self.n_people, np.int32)
-        place[members] = np.arange(len(members))
-        one, other = place[self.first[kept]], place[self.second[kept]]
-        turned = one > other
-        key = rows.pair_key(one, other, self.day[kept], len(members), self.n_days)
-        order = np.argsort(key)
-        forward, backward = self._chosen_probs(kept)
-        if self.common_prob is None:
-            forward, backward = (
-                np.where(turned, backward, forward)[order],
-                np.where(turned, forward, backward)[order],
-            )
-        people = tuple(self.people[i] for i in members.tolist())
-        network = self._from_sorted(
-            key[order], forward, backward, n_days=self.n_days, people=people
-        )
-        return NetworkPart(network, owned, halo)
+    def to_networkx(self) -> Any:
+        """Return the possible transmissions as a ``networkx.MultiDiGraph``.
 
-    def _with_rows(
-        self, kept: NDArray[np.bool_], *, day: NDArray[np.int16], n_days: int
-    ) -> ContactNetwork:
-        forward, backward = self._chosen_probs(kept)
-        return ContactNetwork(
-            self.first[kept],
-            self.second[kept],
-            day,
-            forward,
-            backward,
-            self.n_people,
-            n_days,
-            self.people,
-        )
-
-    def _chosen_probs(self, kept: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        common = self.common_prob
-        if common is None:
-            return self.forward_prob[kept], self.backward_prob[kept]
-        view = np.broadcast_to(np.float64(common), int(np.count_nonzero(kept)))
-        return view, view
+        Returns
+        -------
+        networkx.MultiDiGraph
+            Nodes are the labels; each edge has ``day`` and ``transmission_prob``, the graph
+            ``n_days``. `from_networkx` reads it back.
+        """
+        return as_graph(self)
 
 
 def _day_count(n_days: int) -> int:
