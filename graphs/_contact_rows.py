@@ -89,7 +89,7 @@ def whole_days(day: ArrayLike, n_rows: int, n_days: int | None) -> tuple[NDArray
     return whole, int(array.max()) + 1 if n_days is None else n_days
 
 
-def checked_probability(transmission_prob: ArrayLike, n_rows: int) -> Floats:
+def checked_probability(name: str, value: ArrayLike, n_rows: int) -> Floats:
     """Return probabilities as float64, ``(n_rows,)``, or ``()`` where all are one number.
 
     Raises
@@ -98,23 +98,16 @@ def checked_probability(transmission_prob: ArrayLike, n_rows: int) -> Floats:
         If they are not numbers in [0, 1], or neither one nor one for each row.
     """
     try:
-        prob = np.asarray(transmission_prob, np.float64)
+        prob = np.asarray(value, np.float64)
     except (TypeError, ValueError) as fault:
-        raise TypeError(
-            f"transmission_prob: expected numbers, got {transmission_prob!r:.60}"
-        ) from fault
+        raise TypeError(f"{name}: expected numbers, got {value!r:.60}") from fault
     if prob.ndim and prob.shape != (n_rows,):
-        raise ValueError(
-            f"transmission_prob: expected one number, or {n_rows} rows as in source, got shape "
-            f"{prob.shape}"
-        )
+        raise ValueError(f"{name}: expected one number or {n_rows}, got shape {prob.shape}")
     wrong = ~((prob >= 0.0) & (prob <= 1.0))
     if wrong.any():
         row = int(np.argmax(wrong))
         place = f" at row {row}" if prob.ndim else ""
-        raise ValueError(
-            f"transmission_prob: expected a probability in [0, 1], got {prob.flat[row]}{place}"
-        )
+        raise ValueError(f"{name}: expected a probability in [0, 1], got {prob.flat[row]}{place}")
     if prob.ndim and n_rows and (prob == prob[0]).all():
         return prob[0].reshape(())
     return prob

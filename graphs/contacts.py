@@ -268,7 +268,7 @@ def household_contacts(
         if day % _WEEK < _WORKDAYS:
             met.append(colleagues[rng.random(len(colleagues)) < work_prob])
         keys.extend(pairs * n_days + day for pairs in met)
-    prob = float(checked_probability(transmission_prob, 1))
+    prob = float(checked_probability("transmission_prob", transmission_prob, 1))
     row_prob = np.full(sum(map(len, keys)), prob)
     row_prob[: len(keys[0])] = min(household_factor * prob, 1.0)
     return _network(keys, row_prob, n_people, n_days)
@@ -318,8 +318,10 @@ def random_tree_contacts(
     [(0, 1), (1, 2), (1, 3)]
     """
     n_people, n_days, rng = _checked(n_people, n_days, seed)
-    checked_probability(contact_prob, 1)
-    low, high = checked_probability(np.array(prob_range), 2) * np.ones(2)
+    checked_probability("contact_prob", contact_prob, 1)
+    low, high = np.broadcast_to(checked_probability("prob_range", prob_range, 2), 2)
+    if low > high:
+        raise ValueError(f"prob_range: expected the smaller number first, got {prob_range}")
     child = np.arange(1, n_people)
     parent = rng.integers(0, child)
     edge, day = np.nonzero(rng.random((n_people - 1, n_days)) < contact_prob)
@@ -387,12 +389,12 @@ def household_groups(
     n_people = whole_number("n_people", n_people, least=1)
     workplace_size = whole_number("workplace_size", workplace_size, least=1)
     size_prob = np.atleast_1d(np.asarray(household_size_prob, np.float64))
-    checked_probability(size_prob, len(size_prob))
+    checked_probability("household_size_prob", size_prob, len(size_prob))
     if abs(size_prob.sum() - 1.0) > 1e-9:
         raise ValueError(
             f"household_size_prob: expected probabilities of sum 1, got {household_size_prob!r:.60}"
         )
-    n_working = round(float(checked_probability(working_share, 1)) * n_people)
+    n_working = round(float(checked_probability("working_share", working_share, 1)) * n_people)
     rng = random_generator(seed)
     sizes = 1 + rng.choice(len(size_prob), n_people, p=size_prob / size_prob.sum())
     household = np.repeat(np.arange(n_people), sizes)[:n_people]
@@ -416,7 +418,7 @@ def _network(
     keys: Iterable[Integers], prob: ArrayLike, n_people: int, n_days: int
 ) -> ContactNetwork:
     parts = list(keys)
-    prob = checked_probability(prob, sum(map(len, parts)))
+    prob = checked_probability("transmission_prob", prob, sum(map(len, parts)))
     key = np.concatenate(parts) if len(parts) > 1 else parts.pop()
     del parts
     return ContactNetwork._from_key(key, prob, n_days=n_days, people=range(n_people))

@@ -134,7 +134,7 @@ class ContactNetwork:
         one, other, people = rows.numbered(source, target, n_people)
         days, n_days = rows.whole_days(day, len(one), n_days)
         rows.check_self_contacts(one, other, people)
-        prob = rows.checked_probability(transmission_prob, len(one))
+        prob = rows.checked_probability("transmission_prob", transmission_prob, len(one))
         key = rows.pair_key(one, other, days, len(people), n_days)
         if not symmetric:
             key <<= 1

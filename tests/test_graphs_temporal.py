@@ -161,7 +161,7 @@ def _list(labels):
         (([0], [1], [0], 1.5), {}, ValueError, r"transmission_prob: .* \[0, 1\], got 1.5$"),
         (([0, 1], [1, 0], [0, 0], [0.1, -0.1]), {}, ValueError, r"got -0.1 at row 1"),
         (([0], [1], [0], [np.nan]), {}, ValueError, r"transmission_prob: .* got nan at row 0"),
-        (([0], [1], [0], [0.1, 0.2]), {}, ValueError, r"or 1 rows as in source, got shape \(2,\)"),
+        (([0], [1], [0], [0.1, 0.2]), {}, ValueError, r"one number or 1, got shape \(2,\)"),
         (([0], [1], [0], "much"), {}, TypeError, r"transmission_prob: expected numbers"),
         (([0, 5], [1, 1], [0, 0], 0.1), {"n_people": 3}, ValueError, r"got 5 and 1 at row 1"),
         (([-1], [1], [0], 0.1), {"n_people": 3}, ValueError, r"got -1 and 1 at row 0"),
