@@ -6,6 +6,9 @@ package itself loads nothing. In reading order:
 ======================= ============================================================================
 ``factor_graph``        which variable enters which factor, and the way from and to networkx
 ``pairwise``            graphs of pairs as directed half-edges, each knowing its reverse
+``temporal``            who met whom on which day, and how likely an infection passes
+``contacts``            generators of such contacts: fixed, fresh, near, at home and at work
+``contact_files``       tables of contacts and of tests; a refusal names the line
 ``segment``             reductions over the edges that share a node, in JAX, exact with infinities
 ``generators``          random and regular wirings as host arrays: clauses, factors, lattices, trees
 ``formats``             DIMACS CNF, read and written; a refusal names the line
