@@ -1,7 +1,7 @@
 """How the infection starts, lasts and spreads, in the coordinates that every algorithm here shares.
 
-Person ``i`` is infected by a contact of day ``t_i`` (-1: before day 0; never: beyond the horizon) and
-infectious until the end of day ``g_i >= t_i``. On day ``t`` it is susceptible if ``t_i >= t``,
+Person ``i`` is infected by a contact of day ``t_i`` (-1: before day 0; never: beyond the horizon)
+and infectious until the end of day ``g_i >= t_i``. On day ``t`` it is susceptible if ``t_i >= t``,
 infected if ``t_i < t <= g_i``, recovered if ``g_i < t``. Arrays count both times from zero:
 ``a = t_i + 1`` and ``c = g_i + 1``, each from 0 to ``n_days + 1``; ``a = n_days + 1`` is never, and
 ``c = n_days + 1`` is any later day than the horizon.
