@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _contact_rows as rows
 from ._checks import whole_number
 from ._contact_networkx import as_graph, edge_rows
-from ._contact_parts import NetworkPart, cut_out, part_of_people
+from ._contact_pieces import NetworkPart, cut_out, followed_by, part_of_people
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -304,6 +304,33 @@ class ContactNetwork:
     def _index(self) -> dict[Hashable, int]:
         return {label: index for index, label in enumerate(self.people)}
 
+    def scaled(self, factor: float) -> ContactNetwork:
+        """Return the same contacts with all transmission probabilities multiplied.
+
+        Raises
+        ------
+        ValueError
+            If the factor is negative or no number, or a probability would exceed 1.
+
+        Examples
+        --------
+        >>> from graphs.temporal import ContactNetwork
+        >>> network = ContactNetwork.from_events([0], [1], [0], 0.5, symmetric=True)
+        >>> network.scaled(0.2).common_prob
+        0.1
+        """
+        probs = [self.forward_prob, self.backward_prob]
+        largest = max(float(prob.max(initial=0.0)) for prob in probs)
+        if not 0.0 <= factor * largest <= 1.0 or not factor >= 0.0:
+            raise ValueError(
+                f"factor: expected a number of at least 0 that keeps the largest probability, "
+                f"{largest}, within 1; got {factor}"
+            )
+        if self.common_prob is not None:
+            probs = [prob[:1] for prob in probs]
+        forward, backward = (np.broadcast_to(prob * factor, self.day.shape) for prob in probs)
+        return replace(self, forward_prob=forward, backward_prob=backward)
+
     def window(self, first_day: int, n_days: int) -> ContactNetwork:
         """Return the contacts of ``n_days`` days from ``first_day``, which becomes day 0.
 
@@ -361,27 +388,7 @@ class ContactNetwork:
         >>> both.people, both.day.tolist(), both.n_days
         (('ann', 'bob', 'cid'), [0, 1], 2)
         """
-        n_days = _day_count(self.n_days + later.n_days)
-        people, place = _joined(self, later)
-        n = len(people)
-        key = rows.pair_key(self.first, self.second, self.day, n, n_days)
-        one, other = place[later.first], place[later.second]
-        added = rows.pair_key(one, other, later.day + np.int32(self.n_days), n, n_days)
-        key = np.concatenate([key, added])
-        common = self.common_prob
-        if common is not None and common == later.common_prob:
-            return self._from_key(key, common, n_days=n_days, people=people)
-        turned = one > other  # a new pair may come in the other order here
-        ahead = np.where(turned, later.backward_prob, later.forward_prob)
-        back = np.where(turned, later.forward_prob, later.backward_prob)
-        order = np.argsort(key, kind="stable")  # two sorted runs: a merge
-        return self._from_sorted(
-            key[order],
-            np.concatenate([self.forward_prob, ahead])[order],
-            np.concatenate([self.backward_prob, back])[order],
-            n_days=n_days,
-            people=people,
-        )
+        return followed_by(self, later, n_days=_day_count(self.n_days + later.n_days))
 
     def partition(self, parts: int | ArrayLike) -> tuple[NetworkPart, ...]:
         """Return parts that could live on different machines.
@@ -427,15 +434,3 @@ class ContactNetwork:
 
 def _day_count(n_days: int) -> int:
     return whole_number("n_days", n_days, least=1, most=rows.MAX_DAYS)
-
-
-def _joined(
-    one: ContactNetwork, other: ContactNetwork
-) -> tuple[Sequence[Hashable], NDArray[np.int32]]:
-    """Return the people of both, and the place among them of each person of ``other``."""
-    if isinstance(one.people, range) and isinstance(other.people, range):
-        return range(max(one.n_people, other.n_people)), np.arange(other.n_people, dtype=np.int32)
-    index = dict(one._index)
-    place = [index.setdefault(label, len(index)) for label in other.people]
-    people = one.people if len(index) == one.n_people else tuple(index)
-    return people, np.array(place, np.int32)

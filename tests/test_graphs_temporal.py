@@ -203,6 +203,18 @@ def test_events_are_sorted_by_day_and_lead_back(symmetric):
     assert_same(build(events), network)
 
 
+def test_probabilities_are_scaled():
+    network = build(random_rows(6))
+    half = network.scaled(0.5)
+    np.testing.assert_array_equal(table(half), 0.5 * table(network))
+    alike = build((*random_rows(6, 5)[:3], 0.25), symmetric=True)
+    assert alike.scaled(4.0).common_prob == 1.0
+    assert alike.scaled(4.0).forward_prob.strides == (0,)
+    for factor in (4.1, -0.1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="factor: expected a number of at least 0"):
+            alike.scaled(factor)
+
+
 def test_windows_put_together_are_the_network():
     network = build(random_rows(3))
     dense = table(network)

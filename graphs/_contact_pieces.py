@@ -1,7 +1,8 @@
-"""One part of a network of contacts, with those outside that it meets."""
+"""Networks of contacts cut by people and put together by days."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -72,3 +73,42 @@ def cut_out(network: ContactNetwork, mine: NDArray[np.bool_]) -> NetworkPart:
         people=people,
     )
     return NetworkPart(small, owned, halo)
+
+
+def followed_by(earlier: ContactNetwork, later: ContactNetwork, *, n_days: int) -> ContactNetwork:
+    """Return ``earlier`` and, from its last day on, ``later``; see `ContactNetwork.extended`."""
+    people, place = _joined(earlier, later)
+    n_people = len(people)
+    one, other = place[later.first], place[later.second]
+    key = np.concatenate(
+        [
+            pair_key(earlier.first, earlier.second, earlier.day, n_people, n_days),
+            pair_key(one, other, later.day + np.int32(earlier.n_days), n_people, n_days),
+        ]
+    )
+    common = earlier.common_prob
+    if common is not None and common == later.common_prob:
+        return earlier._from_key(key, common, n_days=n_days, people=people)
+    turned = one > other  # a new pair may come in the other order here
+    forward = np.where(turned, later.backward_prob, later.forward_prob)
+    backward = np.where(turned, later.forward_prob, later.backward_prob)
+    order = np.argsort(key, kind="stable")
+    return earlier._from_sorted(
+        key[order],
+        np.concatenate([earlier.forward_prob, forward])[order],
+        np.concatenate([earlier.backward_prob, backward])[order],
+        n_days=n_days,
+        people=people,
+    )
+
+
+def _joined(
+    one: ContactNetwork, other: ContactNetwork
+) -> tuple[Sequence[Hashable], NDArray[np.int32]]:
+    """Return the people of both, and the place among them of each person of ``other``."""
+    if isinstance(one.people, range) and isinstance(other.people, range):
+        return range(max(one.n_people, other.n_people)), np.arange(other.n_people, dtype=np.int32)
+    index = {label: place for place, label in enumerate(one.people)}
+    place = [index.setdefault(label, len(index)) for label in other.people]
+    people = one.people if len(index) == one.n_people else tuple(index)
+    return people, np.array(place, np.int32)
