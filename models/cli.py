@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from .commands import deep_linear, ksat
+from .commands import contact_tracing, deep_linear, ksat
 
 BAD_INPUT = 2
 NOT_CONVERGED = 1
@@ -76,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         systems.add_parser("deep-linear", help="Bayesian deep linear networks (arXiv 2406.03260)")
     )
     ksat.add_verbs(systems.add_parser("ksat", help="satisfiability of formulas by message passing"))
+    contact_tracing.add_verbs(
+        systems.add_parser("contact-tracing", help="risk of infection from contacts and tests")
+    )
     return parser
 
 
