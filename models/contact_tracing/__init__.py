@@ -2,5 +2,6 @@
 
 from .epidemic import Epidemic
 from .observations import Observations
+from .propagation import RiskResult, infer
 
-__all__ = ["Epidemic", "Observations"]
+__all__ = ["Epidemic", "Observations", "RiskResult", "infer"]

@@ -64,7 +64,7 @@ def take_in_singles(
                 return False, 0.0, 0.0
             b = 1.0 / (1.0 + odds)
             x = x * b + odds * b
-            sources += odds > 0.0
+            sources += int(odds > 0.0)
             product_boost *= factor
             product_escape *= b
             any_single = True

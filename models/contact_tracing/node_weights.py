@@ -114,6 +114,7 @@ def _with_symptoms(
     """Return the tables times the likelihood of each person's symptoms, or of their absence."""
     code = np.full(len(kind), _UNWATCHED)
     code[slice(None) if symptoms.watched is None else symptoms.watched] = _SILENT
+    code[symptoms.excused] = _UNWATCHED
     code[symptoms.person] = _FIRST_ONSET + symptoms.day
     factors = _symptom_factors(symptoms, n_days)
     pairs, inverse = np.unique(np.stack([kind, code], axis=1), axis=0, return_inverse=True)
@@ -130,10 +131,13 @@ def _symptom_factors(symptoms: Symptoms, n_days: int) -> Floats:
     last = n_days if symptoms.last_day is None else min(symptoms.last_day, n_days)
     other = symptoms.background_prob
     factors = np.ones((_FIRST_ONSET + last + 1, n_days + 2, n_days + 2))
+    delays = np.append(symptoms.delay_prob, 0.0)
     before = np.zeros((n_days + 2, n_days + 2))  # probability of an onset on an earlier day
     for day in range(last + 1):
-        waited = np.clip(day - a + 1, 0, len(symptoms.delay_prob))
-        delay = np.append(symptoms.delay_prob, 0.0)[waited]
+        waited = np.clip(day - a + 1, 0, len(delays) - 1)
+        delay = delays[waited]
+        ages = np.clip(day + np.arange(1, symptoms.oldest_seed + 1), 0, len(delays) - 1)
+        delay[0] = delays[ages].mean()
         onset = symptoms.symptom_prob * delay * ((a <= day) & (day < c))
         factors[_FIRST_ONSET + day] = (1.0 - other) ** day * (
             (1.0 - other) * onset + other * (1.0 - before)

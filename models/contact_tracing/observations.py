@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,8 +18,7 @@ from inference.checks import Floats, same_length
 from .epidemic import probabilities
 
 
-@dataclass(frozen=True)
-class Symptoms:
+class Symptoms(NamedTuple):
     """The law of symptoms and who showed them.
 
     A watched person that is infected shows symptoms with probability ``symptom_prob``, ``d`` days
@@ -38,6 +37,10 @@ class Symptoms:
     delay_prob: Floats
     background_prob: float
     """Daily probability of the same symptoms from another cause."""
+    excused: NDArray[np.int64]
+    """People that are not watched because they have been ill before."""
+    oldest_seed: int
+    """Whoever was infected before day 0 was so on one of so many last days, each as likely."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,8 @@ class Observations:
             float(probabilities("symptom_prob", symptom_prob, ndim=0)),
             delays,
             float(probabilities("background_prob", background_prob, ndim=0)),
+            np.empty(0, np.int64),
+            1,
         )
         return replace(self, symptoms=law)
 
@@ -228,6 +233,27 @@ class Observations:
             np.concatenate([self.day, other.day]),
             np.concatenate([self.likelihood, other.likelihood]),
             self.symptoms or other.symptoms,
+        )
+
+    def since(self, first_day: int, *, inclusive: bool = True) -> Observations:
+        """Return what was observed from a day on (or after it), counted from that day.
+
+        Those who fell ill earlier are no longer watched, and whoever was infected before the first
+        day was so on an unknown one of the days from which symptoms can still come.
+        """
+        late = self.day >= first_day if inclusive else self.day > first_day
+        law = self.symptoms
+        if law is not None:
+            new = law.day >= first_day if inclusive else law.day > first_day
+            law = law._replace(
+                person=law.person[new],
+                day=law.day[new] - first_day,
+                excused=np.concatenate([law.excused, law.person[~new]]),
+                last_day=None if law.last_day is None else law.last_day - first_day,
+                oldest_seed=max(1, len(law.delay_prob) - 1),
+            )
+        return Observations(
+            self.person[late], self.day[late] - first_day, self.likelihood[late], law
         )
 
     def check(self, n_people: int, n_days: int, people: Sequence[Any] | None = None) -> None:

@@ -85,7 +85,7 @@ def pair_layout(
         If there are more slots than 32-bit indices.
     """
     n_people, n_days = network.n_people, network.n_days
-    runs = _run_starts(network.first, network.second)
+    runs = run_starts(network.first, network.second)
     lengths = np.diff(runs)
     n_single = 2 * int(np.count_nonzero(lengths == 1))
     n_repeated = 2 * int(np.count_nonzero(lengths > 1))
@@ -151,7 +151,7 @@ def start_messages(layout: PairLayout, dtype: Any) -> Messages:
 
 
 @kernel
-def _run_starts(first: Any, second: Any) -> Any:
+def run_starts(first: Any, second: Any) -> Any:
     """Return where each pair starts in sorted contacts, and the end."""
     n = first.size
     count = 0
