@@ -66,7 +66,10 @@ def _draw_network(ax: Axes, network: ContactNetwork, risk: NDArray[Any]) -> None
     graph = nx.Graph()
     graph.add_nodes_from(range(network.n_people))
     graph.add_edges_from(zip(network.first.tolist(), network.second.tolist()))
-    place = nx.spring_layout(graph, seed=0)
+    tied = graph.copy()  # to one more point, so that separate groups do not drift away
+    tied.add_edges_from(((-1, person) for person in graph), weight=0.3)
+    place = nx.spring_layout(tied, k=2.0 / len(tied) ** 0.5, seed=0, iterations=200)
+    del place[-1]
     nx.draw_networkx_edges(graph, place, ax=ax, alpha=0.25, width=0.8)
     dots = nx.draw_networkx_nodes(
         graph,
