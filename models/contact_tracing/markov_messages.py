@@ -3,7 +3,10 @@
 Every function works on the merged grid of :mod:`models.contact_tracing.node_grid`. ``plain`` and
 ``extra`` are the products over the neighbours of ``G`` and of ``G + first`` (on its day) less that
 of ``G``: sums and products of positive numbers, so that a risk of 1e-9 keeps all its digits. A
-person that received an exact zero goes to :mod:`models.contact_tracing.exact_messages` instead.
+person that received an exact zero goes to :mod:`models.contact_tracing.row_messages` instead.
+
+Where a loop starts at an index, ``max(.., 0)`` tells the compiler that it is not negative, and the
+loop becomes vector code.
 """
 
 from __future__ import annotations
@@ -95,7 +98,7 @@ def take_in_singles(
     for j in range(n_events + 1):
         logs[3, j] = math.exp(log_boost[j] - top_column)
     for r in range(n_rows):
-        p = cut[r]
+        p = max(cut[r], 0)
         scale = math.exp(log_escape[p] - log_boost[p] - top_row)
         event = event_of_row[r]
         scale_extra = 0.0
@@ -136,7 +139,7 @@ def take_in_repeated(
         g[j] = never
     v = d
     for r in range(n_rows - 1, -1, -1):
-        p = cut[r]
+        p = max(cut[r], 0)
         while v > 0 and place[v - 1] >= p:
             v -= 1
             first = np.float64(message[start + v])
@@ -146,7 +149,7 @@ def take_in_repeated(
                 return False
             shift, stay = first + transmit * tail, 1.0 - transmit
             escape += first
-            q = place[v]
+            q = max(place[v], 0)
             for j in range(q + 1, n_events + 1):
                 g[j] = shift + stay * g[j]
             for j in range(q + 1):
@@ -195,24 +198,34 @@ def sum_for_singles(
     own_plain: Any,
     own_extra: Any,
     never: float,
+    up_to: Any,
+    beyond: Any,
     sums: Any,
 ) -> None:
     """Fill in what all people met once on one event day are answered with, ``sums[:, event]``.
 
-    Belief over infection before the day and still infectious on it, before and no more, later;
-    weight of an infection on the day itself, without and with a culprit.
+    Belief over infection before the day and still infectious on it (``beyond[r, event]`` in row
+    ``r``), before and no more (``up_to``), later; weight of an infection on the day itself, without
+    and with a culprit.
     """
+    for r in range(n_rows):
+        total = 0.0
+        for j in range(cut[r], n_events):
+            total += belief[r, j]
+            up_to[r, j] = total
+        total = 0.0
+        for j in range(n_events, cut[r], -1):
+            total += belief[r, j]
+            beyond[r, j - 1] = total
+        beyond[r, n_events] = total + belief[r, cut[r]]  # the whole row
     for p in range(n_events):
         still, over, later = 0.0, 0.0, never
         for r in range(n_rows):
             if cut[r] <= p:
-                for j in range(cut[r], p + 1):
-                    over += belief[r, j]
-                for j in range(p + 1, n_events + 1):
-                    still += belief[r, j]
+                over += up_to[r, p]
+                still += beyond[r, p]
             elif event_of_row[r] != p:
-                for j in range(cut[r], n_events + 1):
-                    later += belief[r, j]
+                later += beyond[r, n_events]
         plain, extra = 0.0, 0.0
         for j in range(p + 1, n_events + 1):
             plain += own_plain[row_of_event[p], j]
@@ -287,7 +300,7 @@ def answer_repeated(
         shift = first + transmit * np.float64(message[start + d + v])
         stay = 1.0 - transmit
         escape += first
-        q = place[v]
+        q = max(place[v], 0)
         for j in range(q + 1, n_events + 1):
             g[v, j] = shift + stay * g[v + 1, j]
         for j in range(q + 1):
@@ -295,7 +308,7 @@ def answer_repeated(
     v = 0
     filled = False
     for r in range(n_rows):
-        p = cut[r]
+        p = max(cut[r], 0)
         event = event_of_row[r]
         if not (v < d and event >= 0 and place[v] == event):
             for j in range(p, n_events + 1):

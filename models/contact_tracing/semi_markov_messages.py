@@ -149,41 +149,6 @@ def take_in_repeated_by_row(
 
 
 @kernel
-def sum_for_singles_by_row(
-    n_rows: int,
-    n_events: int,
-    cut: Any,
-    event_of_row: Any,
-    row_of_event: Any,
-    belief: Any,
-    own_plain: Any,
-    own_extra: Any,
-    never: float,
-    still: Any,
-    sums: Any,
-) -> None:
-    """Fill in ``still[r, event]``, belief still infectious on it, and the other sums of a day."""
-    for p in range(n_events):
-        over, later = 0.0, never
-        for r in range(n_rows):
-            if cut[r] <= p:
-                active = 0.0
-                for j in range(cut[r], p + 1):
-                    over += belief[r, j]
-                for j in range(p + 1, n_events + 1):
-                    active += belief[r, j]
-                still[r, p] = active
-            elif event_of_row[r] != p:
-                for j in range(cut[r], n_events + 1):
-                    later += belief[r, j]
-        plain, extra = 0.0, 0.0
-        for j in range(p + 1, n_events + 1):
-            plain += own_plain[row_of_event[p], j]
-            extra += own_extra[row_of_event[p], j]
-        sums[1, p], sums[2, p], sums[3, p], sums[4, p] = over, later, plain, extra
-
-
-@kernel
 def answer_single_by_row(
     odds: float,
     boost: float,

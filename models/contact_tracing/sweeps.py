@@ -27,7 +27,6 @@ from .row_messages import exact_answers
 from .semi_markov_messages import (
     answer_repeated_by_row,
     answer_single_by_row,
-    sum_for_singles_by_row,
     take_in_repeated_by_row,
     take_in_singles_by_row,
 )
@@ -303,33 +302,20 @@ def update_people(
         belief_never = never * weight[n_days + 1, n_days + 1]
         ratio = 1.0
         if single_start[base + n_days] > single_start[base]:
-            if markov:
-                sum_for_singles(
-                    n_rows,
-                    n_events,
-                    cut,
-                    event_of_row,
-                    row_of_event,
-                    belief,
-                    own_plain,
-                    own_extra,
-                    belief_never,
-                    sums,
-                )
-            else:
-                sum_for_singles_by_row(
-                    n_rows,
-                    n_events,
-                    cut,
-                    event_of_row,
-                    row_of_event,
-                    belief,
-                    own_plain,
-                    own_extra,
-                    belief_never,
-                    g,
-                    sums,
-                )
+            sum_for_singles(
+                n_rows,
+                n_events,
+                cut,
+                event_of_row,
+                row_of_event,
+                belief,
+                own_plain,
+                own_extra,
+                belief_never,
+                scratch,
+                g,
+                sums,
+            )
         for day in range(n_days):
             p = event_of_day[day]
             for slot in range(single_start[base + day], single_start[base + day + 1]):
