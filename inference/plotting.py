@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -207,6 +208,84 @@ def matrix_image(
     colours = "RdBu_r" if low == -high else "viridis"
     image = ax.imshow(values, cmap=colours, vmin=low, vmax=high)
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8)
+    return ax
+
+
+def colored_network(
+    ax: Axes,
+    graph: Any,
+    values: ArrayLike,
+    *,
+    label: str,
+    names: Sequence[Any] | None = None,
+    top: float | None = None,
+    ringed: Sequence[int] = (),
+) -> Axes:
+    """Draw a network whose nodes are colored by a number, with the scale beside it.
+
+    Parameters
+    ----------
+    ax
+        Where to draw.
+    graph
+        networkx graph with the nodes ``0 .. n - 1``.
+    values
+        ``(n,)`` numbers from 0 upwards.
+    label
+        Of the color scale.
+    names
+        ``(n,)`` text above each node; None writes none.
+    top
+        Number of the darkest color; None is the largest.
+    ringed
+        Nodes with a bold blue rim.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``values`` is not one finite number a node.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> from inference.plotting import colored_network, new_figure
+    >>> figure, (ax,) = new_figure()
+    >>> _ = colored_network(ax, nx.path_graph(3), [0.1, 0.5, 0.2], label="risk")
+    """
+    import networkx as nx
+
+    colors = finite_array("values", values, ndim=1)
+    n = graph.number_of_nodes()
+    same_length("values", len(colors), "graph", n)
+    tied = graph.copy()  # to one more point, so that separate groups do not drift away
+    tied.add_edges_from(((-1, node) for node in graph), weight=0.3)
+    place = nx.spring_layout(tied, k=2.0 / len(tied) ** 0.5, seed=0, iterations=200)
+    del place[-1]
+    nx.draw_networkx_edges(graph, place, ax=ax, alpha=0.25, width=0.8)
+    dots = nx.draw_networkx_nodes(
+        graph,
+        place,
+        nodelist=range(n),
+        ax=ax,
+        node_color=colors.tolist(),
+        cmap="Reds",
+        vmin=0.0,
+        vmax=max(float(colors.max()) if top is None else top, 1e-12),
+        node_size=4000 / (n + 20),
+        edgecolors=["C0" if node in set(ringed) else "0.3" for node in range(n)],
+        linewidths=[1.6 if node in set(ringed) else 0.5 for node in range(n)],
+    )
+    if names is not None:
+        above = {node: (x, y + 0.07) for node, (x, y) in place.items()}
+        texts = {node: str(name)[:12] for node, name in enumerate(names)}
+        nx.draw_networkx_labels(graph, above, texts, ax=ax, font_size=7)
+    ax.set_axis_off()
+    ax.figure.colorbar(dots, ax=ax, label=label, shrink=0.8)
     return ax
 
 

@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 
 from inference.plotting import (
+    colored_network,
     matrix_image,
     new_figure,
     overlay_density,
@@ -149,3 +150,19 @@ def test_a_missing_matplotlib_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"figures need matplotlib: pip install 'cavity\[plot\]'"):
         new_figure()
+
+
+def test_colored_network_shows_values_and_names():
+    import networkx as nx
+
+    _, (ax,) = new_figure()
+    colored_network(
+        ax, nx.path_graph(3), [0.1, 0.5, 0.2], label="risk", names="abc", top=1.0, ringed=[1]
+    )
+    dots = ax.collections[-1]
+    assert dots.get_array().tolist() == [0.1, 0.5, 0.2]
+    assert dots.get_clim() == (0.0, 1.0)
+    assert sorted(text.get_text() for text in ax.texts) == ["a", "b", "c"]
+    assert dots.get_linewidths()[1] > dots.get_linewidths()[0]
+    with pytest.raises(ValueError, match="values: expected 3 rows as in graph, got 2"):
+        colored_network(ax, nx.path_graph(3), [0.1, 0.5], label="risk")

@@ -10,8 +10,8 @@ from inference.interop import posterior_array
 from inference.status import ConvergenceError, Status
 from models.contact_tracing import Epidemic, Observations
 from models.contact_tracing.exact import exact_posterior
-from models.contact_tracing.gibbs import gibbs
 from models.contact_tracing.gibbs_kernel import meetings, n_broken
+from models.contact_tracing.gibbs_sampler import gibbs
 
 jax.config.update("jax_enable_x64", True)
 

@@ -4,7 +4,7 @@ from contact_cases import daily_rates, random_network
 
 from graphs.temporal import ContactNetwork
 from models.contact_tracing import Epidemic, Observations
-from models.contact_tracing.mean_field import mean_field, read_states
+from models.contact_tracing.mean_field_days import mean_field, read_states
 
 
 def by_hand(network, cases, seed, recovery, outside, *, first, delay, susceptible, source_days):

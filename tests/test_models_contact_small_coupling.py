@@ -7,7 +7,7 @@ from graphs.temporal import ContactNetwork
 from inference.status import ConvergenceError, Status
 from models.contact_tracing import Epidemic, Observations
 from models.contact_tracing.exact import exact_posterior
-from models.contact_tracing.small_coupling import small_coupling
+from models.contact_tracing.small_coupling_cavity import small_coupling
 
 jax.config.update("jax_enable_x64", True)
 
