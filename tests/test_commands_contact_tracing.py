@@ -12,7 +12,7 @@ import pytest
 from graphs.temporal import ContactNetwork
 from inference.status import Status
 from models import cli
-from models.contact_tracing import Epidemic, Observations
+from models.contact_tracing import Epidemic, Observations, evidence
 from models.contact_tracing.exact import exact_posterior
 
 ROOT = Path(__file__).parent.parent
@@ -138,7 +138,8 @@ def test_parameters_are_fitted(capsys):
     assert (plain[0], fitted[0]) == (0, 0)
     evidence = [float(err[3].split("log-evidence ")[1]) for *_, err in (plain, fitted)]
     assert evidence[1] > evidence[0] + 1.0
-    assert "fitted" in fitted[2][2]
+    assert fitted[2][2].startswith("fitted: transmission ")
+    assert fitted[2][2].endswith("(± standard errors; CONVERGED)")
     # the numbers that it prints give the same risks
     words = fitted[2][2].replace(",", " ").split()
     found = [float(words[words.index(name) + 1]) for name in ("transmission", "recovery")]
@@ -146,6 +147,43 @@ def test_parameters_are_fitted(capsys):
     options = ("--transmission", found[0], "--recovery", found[1], "--seed-prob", seed_prob)
     again = run(capsys, contacts, tests, *options)
     np.testing.assert_allclose(table(again[1])[1], table(fitted[1])[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("status", [Status.CONVERGED, Status.MAX_STEPS])
+def test_a_fit_of_given_probabilities_is_of_their_factor(capsys, monkeypatch, status):
+    def fit(network, observations, epidemic):
+        assert network.common_prob == 0.2
+        names = ("transmission_prob", "recovery_prob", "seed_prob")
+        values, errors = (1.5, 0.3, 0.1), (0.5, 0.02, np.inf)
+        return evidence.FitResult(
+            Epidemic(0.1, 0.3),
+            1.5,
+            dict(zip(names, values, strict=True)),
+            dict(zip(names, errors, strict=True)),
+            -1.0,
+            0.0,
+            5,
+            status,
+        )
+
+    monkeypatch.setattr(evidence, "fit_epidemic", fit)
+    content = "\n".join(f"{line},0.2" for line in CONTACTS.splitlines())
+    content = content.replace("day,0.2", "day,transmission")
+    code, out, err = run(capsys, content, TESTS, "--fit")
+    assert err[2] == (
+        "fitted: transmission 1.5 ± 0.5 times that in c.csv, recovery 0.3 ± 0.02, "
+        f"seed probability 0.1 (at a bound) (± standard errors; {status.name})"
+    )
+    np.testing.assert_allclose(table(out)[1], exact(0.3, 0.3, 0.1).state_prob[:, 3], atol=1e-6)
+    assert code == (status is not Status.CONVERGED)
+    if code:
+        assert err[-1].startswith("cavity: contact-tracing risk, the fit: MAX_STEPS")
+
+
+def test_nothing_can_be_fitted_where_nothing_passes(capsys):
+    code, out, err = run(capsys, CONTACTS, TESTS, "--fit", "--transmission", 0)
+    assert (code, out) == (2, "")
+    assert err[-1] == "cavity: network: expected a contact that can transmit, got none"
 
 
 @pytest.mark.parametrize("size", ["small", "large"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graphs.temporal import ContactNetwork
+    from inference.status import Status
     from models.contact_tracing import Epidemic
     from models.contact_tracing.propagation import RiskResult
 
@@ -114,7 +116,7 @@ def _risk(arguments: argparse.Namespace) -> None:
     )
     for line in study.description:
         _say(line)
-    result = _infer(arguments, study)
+    result, fit_status = _infer(arguments, study)
     _say(
         f"belief propagation: {result.status.name}, {result.n_steps} sweeps, last change "
         f"{result.residual:.2g}, log-evidence {result.log_evidence:.6g}"
@@ -132,21 +134,27 @@ def _risk(arguments: argparse.Namespace) -> None:
 
         draw_risk(arguments.figure, study.network, state_prob, study.day)
     raise_for_status(result.status, "contact-tracing risk")
+    raise_for_status(fit_status, "contact-tracing risk, the fit")
 
 
-def _infer(arguments: argparse.Namespace, study: Study) -> RiskResult:
+def _infer(arguments: argparse.Namespace, study: Study) -> tuple[RiskResult, Status]:
+    """Return the risks, and how the fit ended."""
     from inference.status import Status
     from models.contact_tracing import Epidemic
     from models.contact_tracing.propagation import infer
 
     epidemic = Epidemic(arguments.seed_prob, arguments.recovery)
     network, observations = study.network, study.observations
+    fit_status = Status.CONVERGED
     if arguments.fit:
-        network, epidemic = _fitted(arguments, study, epidemic)
+        network, epidemic, fit_status = _fitted(arguments, study, epidemic)
     else:
-        start = TRANSMISSION if arguments.transmission is None else arguments.transmission
-        common = f"as in {arguments.contacts}" if study.has_column else f"{start:g}"
-        _say_parameters(common, epidemic, "")
+        common = TRANSMISSION if arguments.transmission is None else arguments.transmission
+        transmission = f"as in {arguments.contacts}" if study.has_column else f"{common:g}"
+        _say(
+            f"transmission {transmission}, recovery {arguments.recovery:g}, "
+            f"seed probability {arguments.seed_prob:g}"
+        )
     result = infer(network, observations, epidemic, on_failure="ignore")
     if result.status is Status.MAX_STEPS:
         _say(f"no convergence in {result.n_steps} sweeps: going on with damping {DAMPING}")
@@ -158,37 +166,36 @@ def _infer(arguments: argparse.Namespace, study: Study) -> RiskResult:
             damping=DAMPING,
             on_failure="ignore",
         )
-    return result
+    return result, fit_status
 
 
 def _fitted(
     arguments: argparse.Namespace, study: Study, epidemic: Epidemic
-) -> tuple[ContactNetwork, Epidemic]:
+) -> tuple[ContactNetwork, Epidemic, Status]:
     """Return the network and the epidemic with the parameters of the largest evidence."""
     from models.contact_tracing.evidence import fit_epidemic
 
     network = study.network
     largest = max(float(network.forward_prob.max()), float(network.backward_prob.max()))
-    if largest == 0.0:
-        raise ValueError("--fit: expected a contact that can transmit to start from, got none")
-    # the fit is of a factor in [0, 1]; for contacts that are all alike it is their probability
-    fit = fit_epidemic(network.scaled(1.0 / largest), study.observations, epidemic)
-    factor = float(fit.transmission_prob)
-    name = f"{factor / largest:g} times that in {arguments.contacts}"
-    _say_parameters(name if study.has_column else f"{factor:g}", fit.epidemic, ", fitted")
-    return network.scaled(factor / largest), fit.epidemic
-
-
-def _say_parameters(transmission: str, epidemic: Epidemic, remark: str) -> None:
-    import numpy as np
-
+    fit = fit_epidemic(network, study.observations, epidemic)
+    factor = min(fit.transmission_prob, 1.0 / largest)  # but for rounding
+    unit = 1.0 if study.has_column else largest
+    transmission = f"{factor * unit:g}{_margin(fit.standard_errors['transmission_prob'] * unit)}"
+    if study.has_column:
+        transmission += f" times that in {arguments.contacts}"
     recovery, seed_prob = (
-        float(np.asarray(value)) for value in (epidemic.recovery_prob, epidemic.seed_prob)
+        f"{fit.estimates[name]:g}{_margin(fit.standard_errors[name])}"
+        for name in ("recovery_prob", "seed_prob")
     )
     _say(
-        f"transmission {transmission}, recovery {recovery:g}, "
-        f"seed probability {seed_prob:g}{remark}"
+        f"fitted: transmission {transmission}, recovery {recovery}, seed probability {seed_prob} "
+        f"(± standard errors; {fit.status.name})"
     )
+    return network.scaled(factor), fit.epidemic, fit.status
+
+
+def _margin(standard_error: float) -> str:
+    return f" ± {standard_error:.2g}" if math.isfinite(standard_error) else " (at a bound)"
 
 
 def _write_table(file: TextIO, network: ContactNetwork, state_prob: NDArray[Any]) -> None:
