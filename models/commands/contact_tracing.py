@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from models.contact_tracing.propagation import RiskResult
 
 TRANSMISSION, RECOVERY, SEED_PROB = 0.02, 0.1, 0.01
-DAMPING = 0.5
 COLUMNS = ("person", "p_susceptible", "p_infected", "p_recovered", "rank")
 _MOST_DAYS = 2**15 - 1
 
@@ -140,8 +139,7 @@ def _risk(arguments: argparse.Namespace) -> None:
 def _infer(arguments: argparse.Namespace, study: Study) -> tuple[RiskResult, Status]:
     """Return the risks, and how the fit ended."""
     from inference.status import Status
-    from models.contact_tracing import Epidemic
-    from models.contact_tracing.propagation import infer
+    from models.contact_tracing import Epidemic, infer
 
     epidemic = Epidemic(arguments.seed_prob, arguments.recovery)
     network, observations = study.network, study.observations
@@ -156,16 +154,6 @@ def _infer(arguments: argparse.Namespace, study: Study) -> tuple[RiskResult, Sta
             f"seed probability {arguments.seed_prob:g}"
         )
     result = infer(network, observations, epidemic, on_failure="ignore")
-    if result.status is Status.MAX_STEPS:
-        _say(f"no convergence in {result.n_steps} sweeps: going on with damping {DAMPING}")
-        result = infer(
-            network,
-            observations,
-            epidemic,
-            warm_start=result,
-            damping=DAMPING,
-            on_failure="ignore",
-        )
     return result, fit_status
 
 

@@ -125,8 +125,9 @@ def infer(
     warm_start
         An earlier result over the same people: its messages are the start of the iteration.
     damping
-        Share of each old message that is kept, from 0 to below 1; for networks full of triangles
-        that oscillate.
+        Share of each old message that is kept, from 0 to below 1, to begin with: where the sweeps
+        stall, as on networks full of triangles, it rises by itself (0.3, 0.65, ...). The point at
+        which they rest does not depend on it.
     tol
         The sweeps end when no probability of a state changes by more.
     max_steps

@@ -21,10 +21,19 @@ from . import sweeps
 from .node_weights import NodeWeights
 from .pair_layout import Messages, PairLayout
 
+STALL_STEPS = 15
+"""So often it is asked whether the last sweeps brought the beliefs nearer to rest."""
+STALL_RATIO = 0.5
+"""If they did not shrink the change to this share, messages are damped more."""
 _PARTS = 16
 """Pieces of a block, fixed, so that sums do not depend on the number of threads."""
 _SLOTS_PER_CALL = 2_000_000
 """Work between two moments at which Ctrl-C is heard and the bar moves."""
+
+
+def stronger_damping(damping: float) -> float:
+    """Return the damping to go on with after a stall: 0.3 first, then half the way to 1."""
+    return 0.3 if damping < 0.3 else 0.5 * (1.0 + damping)
 
 
 class Swept(NamedTuple):
@@ -70,7 +79,7 @@ def sweep_to_fixed_point(
     n_days
         Horizon.
     damping
-        Share of the old message that is kept.
+        Share of the old message that is kept, to begin with; more when the sweeps stall.
     tol
         Largest change of a probability of a state in the last sweep.
     max_steps
@@ -93,7 +102,7 @@ def sweep_to_fixed_point(
     per_person = 1 + (len(layout.single_reverse) + len(layout.repeated_reverse) * n_days) / n_people
     chunk = max(1, int(_SLOTS_PER_CALL / per_person))
 
-    def update(part: range, waiting: Any, counts: Any) -> Any:
+    def update(part: range, damping: float, waiting: Any, counts: Any) -> Any:
         return sweeps.update_people(
             part.start,
             part.stop,
@@ -114,24 +123,24 @@ def sweep_to_fixed_point(
             state_prob,
         )
 
-    def one_by_one() -> list[Any]:
+    def one_by_one(damping: float) -> list[Any]:
         waiting, counts = _waiting_room((0, 0, 0), dtype)
         done = []
         for begin in range(0, n_people, chunk):
             part = range(begin, min(begin + chunk, n_people), 1)
-            done.append(update(part, waiting, counts))
+            done.append(update(part, damping, waiting, counts))
             if advance is not None:
                 advance(len(part))
             if done[-1][2] >= 0:
                 break
         return done
 
-    def by_blocks(pool: ThreadPoolExecutor, n: int) -> list[Any]:
+    def by_blocks(pool: ThreadPoolExecutor, n: int, damping: float) -> list[Any]:
         done: list[Any] = []
         for block in range(n):
             parts = _split(range(block, n_people, n))
             rooms = [_waiting_room(_count(part, n_days, layout), dtype) for part in parts]
-            done += pool.map(lambda job: update(job[0], *job[1]), zip(parts, rooms))
+            done += pool.map(lambda job: update(job[0], damping, *job[1]), zip(parts, rooms))
             for waiting, counts in rooms:
                 sweeps.deliver_waiting(waiting, counts, layout.repeated_offset, *messages)
             if advance is not None:
@@ -140,10 +149,10 @@ def sweep_to_fixed_point(
                 break
         return done
 
-    residual, log_evidence, step = np.inf, 0.0, 0
+    residual, log_evidence, step, residual_before = np.inf, 0.0, 0, np.inf
     with ThreadPoolExecutor(n_threads) as pool:
         while residual > tol and step < max_steps:
-            done = by_blocks(pool, n_blocks) if n_blocks else one_by_one()
+            done = by_blocks(pool, n_blocks, damping) if n_blocks else one_by_one(damping)
             residual = max(answer[0] for answer in done)
             log_evidence = float(sum(answer[1] for answer in done))
             step += 1
@@ -160,6 +169,10 @@ def sweep_to_fixed_point(
                 )
             if step == 1:  # the change from no belief at all is no change of belief
                 residual = max(residual, 2.0 * tol) if max_steps > 1 else residual
+            if step % STALL_STEPS == 0:
+                if residual > STALL_RATIO * residual_before:
+                    damping = stronger_damping(damping)
+                residual_before = residual
     status = Status.CONVERGED if residual <= tol else Status.MAX_STEPS
     if not np.isfinite(log_evidence):
         status = Status.NON_FINITE
