@@ -1,8 +1,9 @@
 """One package a system: open one and you see the paper.
 
-``deep_linear``   Bayesian deep linear networks at finite width (arXiv 2406.03260)
-``ksat``          K-SAT: belief and survey propagation, decimation, local search
-``perceptron``    binary perceptrons and committee machines: local entropy, dense regions
+``contact_tracing``  who is infected, from contacts and tests (arXiv 2009.09422)
+``deep_linear``      Bayesian deep linear networks at finite width (arXiv 2406.03260)
+``ksat``             K-SAT: belief and survey propagation, decimation, local search
+``perceptron``       binary perceptrons and committee machines: local entropy, dense regions
 
 Import from the system, ``from models.deep_linear import posterior``; importing ``models`` alone
 loads no numerics.
