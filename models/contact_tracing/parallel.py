@@ -35,7 +35,7 @@ from .parallel_layout import (
     padded,
     unpack,
 )
-from .sequential import Swept
+from .sequential import STALL_RATIO, STALL_STEPS, Swept
 
 
 class Drive(NamedTuple):
@@ -93,7 +93,7 @@ def parallel_sweeps(
     n_days
         Horizon.
     damping
-        Share of the old message that is kept.
+        Share of the old message that is kept, to begin with; more when the steps stall.
     tol
         Largest change of a probability of a state in the last step.
     max_steps
@@ -160,38 +160,89 @@ def solve(
     n_people: int,
     markov: bool,
 ) -> Solution:
-    """Iterate until the beliefs stand still, a weight is zero, or a number is not finite."""
+    """Iterate until the beliefs stand still; return what everybody believes in the end."""
+    messages, residual, n_steps, contradiction = iterate(
+        layout, drive, messages, tol, max_steps, damping, n_people=n_people, markov=markov
+    )
+    found = frozen_beliefs(layout, drive, messages, n_people=n_people, markov=markov)
+    last = jnp.isneginf(by_person(found.log_z, n_people))
+    contradiction = jnp.where(contradiction.any(), contradiction, last)
+    log_evidence = bethe(layout, messages, found, n_people)
+    return Solution(messages, found, log_evidence, residual, n_steps, contradiction)
+
+
+class _Iteration(NamedTuple):
+    messages: BlockMessages
+    found: Beliefs
+    residual: jax.Array
+    n_steps: jax.Array
+    damping: jax.Array
+    residual_before: jax.Array
+    """Where it was last asked whether the beliefs come to rest."""
+
+
+@partial(jax.jit, static_argnames=("n_people", "markov"))
+def iterate(
+    layout: BlockLayout,
+    drive: Drive,
+    messages: BlockMessages,
+    tol: jax.Array,
+    max_steps: jax.Array,
+    damping: jax.Array,
+    *,
+    n_people: int,
+    markov: bool,
+) -> tuple[BlockMessages, jax.Array, jax.Array, jax.Array]:
+    """Iterate until the beliefs stand still, a weight is zero, or a number is not finite.
+
+    Returns
+    -------
+    tuple
+        Messages, last change of a belief, number of steps, and ``(n_people,)`` whose weight is
+        zero.
+    """
     n_blocks = layout.repeated.receiver.shape[0]
     block_of, parts = _over_blocks(layout, drive, n_people)
     real = by_block(jnp.arange(n_people), n_people, n_blocks)
     real = real == jnp.arange(n_blocks)[:, None] + n_blocks * jnp.arange(real.shape[1])
 
     def update(
-        messages: BlockMessages, numbered: tuple[jax.Array, Any]
-    ) -> tuple[BlockMessages, Beliefs]:
-        number, block = numbered[0], block_of(*numbered[1])
+        carry: tuple[BlockMessages, jax.Array], numbered: tuple[jax.Array, Any]
+    ) -> tuple[tuple[BlockMessages, jax.Array], Beliefs]:
+        (messages, damping), number, block = carry, numbered[0], block_of(*numbered[1])
         received = _of_block(messages, number, n_blocks)
         heard = hear(received, block, markov=markov)
         sent = answer(heard, received, block)
-        return _send(messages, sent, block, damping), beliefs(heard, block)
+        return (_send(messages, sent, block, damping), damping), beliefs(heard, block)
 
-    def sweep(messages: BlockMessages) -> tuple[BlockMessages, Beliefs]:
-        return jax.lax.scan(update, messages, (jnp.arange(n_blocks), parts))
+    def sweep(messages: BlockMessages, damping: jax.Array) -> tuple[BlockMessages, Beliefs]:
+        (messages, _), found = jax.lax.scan(
+            update, (messages, damping), (jnp.arange(n_blocks), parts)
+        )
+        return messages, found
 
     def impossible(found: Beliefs) -> jax.Array:
         return jnp.isneginf(found.log_z) & real
 
-    def proceed(carry: tuple[BlockMessages, Beliefs, jax.Array, jax.Array]) -> jax.Array:
-        _, found, residual, step = carry
-        return (step < max_steps) & (residual > tol) & ~impossible(found).any()
+    def proceed(carry: _Iteration) -> jax.Array:
+        going = (carry.n_steps < max_steps) & (carry.residual > tol)
+        return going & ~impossible(carry.found).any()
 
-    def advance(
-        carry: tuple[BlockMessages, Beliefs, jax.Array, jax.Array],
-    ) -> tuple[BlockMessages, Beliefs, jax.Array, jax.Array]:
-        messages, found, _, step = carry
-        messages, new = sweep(messages)
-        change = jnp.abs(new.state - found.state).max(axis=(2, 3))
-        return messages, new, jnp.where(real, change, 0.0).max(), step + 1
+    def advance(carry: _Iteration) -> _Iteration:
+        messages, new = sweep(carry.messages, carry.damping)
+        change = jnp.abs(new.state - carry.found.state).max(axis=(2, 3))
+        residual, step = jnp.where(real, change, 0.0).max(), carry.n_steps + 1
+        asked = step % STALL_STEPS == 0
+        stalled = asked & (residual > STALL_RATIO * carry.residual_before)
+        stronger = jnp.where(carry.damping < 0.3, 0.3, 0.5 * (1.0 + carry.damping))
+        return _Iteration(
+            messages,
+            new,
+            residual,
+            step,
+            jnp.where(stalled, stronger, carry.damping),
+            jnp.where(asked, residual, carry.residual_before),
+        )
 
     shape = (*real.shape, drive.outside.shape[1] + 2)
     dtype = drive.table.dtype
@@ -200,15 +251,12 @@ def solve(
         jnp.zeros(shape, dtype),
         jnp.zeros((*shape[:2], shape[2] - 1, 3), dtype),
     )
-    start = (messages, nothing, jnp.array(jnp.inf, dtype), jnp.array(0))
-    messages, found, residual, n_steps = jax.lax.while_loop(proceed, advance, start)
-    last = frozen_beliefs(layout, drive, messages, n_people=n_people, markov=markov)
-    contradiction = impossible(found)
-    contradiction = jnp.where(contradiction.any(), contradiction, impossible(last))
-    log_evidence = bethe(layout, messages, last, n_people)
-    return Solution(
-        messages, last, log_evidence, residual, n_steps, by_person(contradiction, n_people)
+    infinite = jnp.array(jnp.inf, dtype)
+    start = _Iteration(
+        messages, nothing, infinite, jnp.array(0), jnp.asarray(damping, dtype), infinite
     )
+    end = jax.lax.while_loop(proceed, advance, start)
+    return end.messages, end.residual, end.n_steps, by_person(impossible(end.found), n_people)
 
 
 @partial(jax.jit, static_argnames=("n_people", "markov"))
