@@ -52,8 +52,8 @@ class ContactsByDay:
         self._columns = (
             network.first[order],
             network.second[order],
-            _taken(network.forward_prob, order),
-            _taken(network.backward_prob, order),
+            taken(network.forward_prob, order),
+            taken(network.backward_prob, order),
         )
 
     def __getitem__(self, day: int) -> DayContacts:
@@ -62,6 +62,6 @@ class ContactsByDay:
         return DayContacts._make(np.ascontiguousarray(column[rows]) for column in self._columns)
 
 
-def _taken(values: Floats, order: NDArray[np.intp]) -> Floats:
-    """Return ``values[order]``, without a copy of one number that is repeated."""
-    return values if values.strides == (0,) else values[order]
+def taken(values: Floats, rows: NDArray[np.intp]) -> Floats:
+    """Return ``values[rows]``, as a view of one number if it is one number repeated."""
+    return values[: len(rows)] if values.strides == (0,) else values[rows]

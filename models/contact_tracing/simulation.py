@@ -90,7 +90,7 @@ class Simulation:
         infection = np.full(n_people, never, np.int32)
         recovery = np.full(n_people, never, np.int32)
         start = np.ascontiguousarray(epidemic.start())
-        draws = _draws(self._key, n_people)
+        draws = _draws(self._key, _START, n_people, 0)
         if n_seeds is not None:
             if isinstance(n_seeds, bool) or not 0 <= int(n_seeds) <= n_people:
                 raise ValueError(
@@ -186,6 +186,27 @@ def simulate(
     return simulation.outbreak
 
 
+def personal_draws(seed: int, purpose: int, n_people: int, day: int = 0) -> Floats:
+    """Return uniform numbers that belong to a seed, a purpose, a person and a day.
+
+    Parameters
+    ----------
+    seed
+        As in :func:`simulate`, whose own numbers have the purposes 0 to 3.
+    purpose
+        Any number of at least 4.
+    n_people, day
+        How many, and of which day.
+
+    Returns
+    -------
+    ndarray
+        ``(n_people,)`` in [0, 1).
+    """
+    draws: Floats = _draws(_key(seed), purpose, n_people, day)
+    return draws
+
+
 def _key(seed: int | np.random.Generator) -> np.uint64:
     if isinstance(seed, np.random.Generator):
         return np.uint64(seed.integers(0, 2**63))
@@ -216,10 +237,10 @@ def _uniform(key: Any, purpose: int, first: int, second: int, day: int) -> float
 
 
 @kernel
-def _draws(key: Any, n_people: int) -> Floats:
+def _draws(key: Any, purpose: int, n_people: int, day: int) -> Floats:
     draws = np.empty(n_people)
     for person in range(n_people):
-        draws[person] = _uniform(key, _START, person, 0, 0)
+        draws[person] = _uniform(key, purpose, person, 0, day)
     return draws
 
 
