@@ -13,22 +13,46 @@ In reading order:
 `Points`                     cells of many images in a `Window`; `read_points` from a table
 `Counts`                     how many cells of each gene lie in which of the `Bins`; `bin_points`
 `simulate_benchmark`         counts of known types, on which fits are compared
+`log_likelihood_points`      and `log_likelihood_counts`: Poisson, in space and in bins
+`responsibilities`           which type a cell is of
+`GridDensity`                and `TruncatedGaussian`: positions; `WithClutter` adds a uniform type
+`LogNormal`                  `AxialVonMises`, `Categorical`: marks
 ============================ =======================================================================
 """
 
 from .benchmark_data import Benchmark, simulate_benchmark
 from .counts import Bins, CompactCounts, Counts, bin_points
+from .emissions import (
+    AxialVonMises,
+    Categorical,
+    Emission,
+    GridDensity,
+    LogNormal,
+    TruncatedGaussian,
+    WithClutter,
+)
+from .likelihood import log_likelihood_counts, log_likelihood_points, responsibilities
 from .point_files import read_points
 from .points import Points, Window
 
 __all__ = [
+    "AxialVonMises",
     "Benchmark",
     "Bins",
+    "Categorical",
     "CompactCounts",
     "Counts",
+    "Emission",
+    "GridDensity",
+    "LogNormal",
     "Points",
+    "TruncatedGaussian",
     "Window",
+    "WithClutter",
     "bin_points",
+    "log_likelihood_counts",
+    "log_likelihood_points",
     "read_points",
+    "responsibilities",
     "simulate_benchmark",
 ]

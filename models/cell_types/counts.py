@@ -261,10 +261,9 @@ def bin_points(points: Points, bins: Bins | int | tuple[int, int] = 32) -> Count
             f"outside, the first in row {int(np.argmax(outside))}"
         )
     place = points.gene.astype(np.int64) * bins.n_bins + bins.index(points.position)
-    shape = (len(points.genes), bins.n_bins)
-    return Counts(
-        np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape), points.genes, bins
-    )
+    n_genes, n_bins = len(points.genes), bins.n_bins
+    total = np.bincount(place, minlength=n_genes * n_bins).reshape(n_genes, n_bins)
+    return Counts(whole_counts(total), points.genes, bins)
 
 
 def as_counts(data: Counts | Points | ArrayLike, bins: Bins | int | tuple[int, int] = 32) -> Counts:
