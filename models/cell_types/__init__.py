@@ -17,11 +17,14 @@ In reading order:
 `responsibilities`           which type a cell is of
 `GridDensity`                and `TruncatedGaussian`: positions; `WithClutter` adds a uniform type
 `LogNormal`                  `AxialVonMises`, `Categorical`: marks
+`em`                         the mode from a start; `cavi` the mean-field posterior, `svi` the same
+                             in minibatches of genes
 ============================ =======================================================================
 """
 
 from .benchmark_data import Benchmark, simulate_benchmark
 from .counts import Bins, CompactCounts, Counts, bin_points
+from .em import EMResult, VariationalResult, cavi, em, svi
 from .emissions import (
     AxialVonMises,
     Categorical,
@@ -42,17 +45,22 @@ __all__ = [
     "Categorical",
     "CompactCounts",
     "Counts",
+    "EMResult",
     "Emission",
     "GridDensity",
     "LogNormal",
     "Points",
     "TruncatedGaussian",
+    "VariationalResult",
     "Window",
     "WithClutter",
     "bin_points",
+    "cavi",
+    "em",
     "log_likelihood_counts",
     "log_likelihood_points",
     "read_points",
     "responsibilities",
     "simulate_benchmark",
+    "svi",
 ]
