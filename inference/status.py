@@ -34,6 +34,8 @@ class Status(enum.IntEnum):
     TRUNCATED = 4
     UNRELIABLE_WEIGHTS = 5
     COLLAPSED = 6
+    WEAK_MOMENTS = 7
+    DEGENERATE = 8
 
     @property
     def message(self) -> str:
@@ -71,6 +73,14 @@ _SENTENCES: dict[Status, tuple[str, str]] = {
     Status.COLLAPSED: (
         "messages saturated, and their free entropy means nothing",
         "add damping, or lower the field or the number of constraints",
+    ),
+    Status.WEAK_MOMENTS: (
+        "the moments of the data do not determine so many components",
+        "ask for fewer components, or compare with random starts",
+    ),
+    Status.DEGENERATE: (
+        "the data have fewer independent patterns than components were asked for",
+        "ask for fewer components",
     ),
 }
 

@@ -19,6 +19,7 @@ In reading order:
 `LogNormal`                  `AxialVonMises`, `Categorical`: marks
 `em`                         the mode from a start; `cavi` the mean-field posterior, `svi` the same
                              in minibatches of genes
+`spectral_start`             maps from third moments
 ============================ =======================================================================
 """
 
@@ -37,6 +38,7 @@ from .emissions import (
 from .likelihood import log_likelihood_counts, log_likelihood_points, responsibilities
 from .point_files import read_points
 from .points import Points, Window
+from .spectral import SpectralStart, spectral_start
 
 __all__ = [
     "AxialVonMises",
@@ -50,6 +52,7 @@ __all__ = [
     "GridDensity",
     "LogNormal",
     "Points",
+    "SpectralStart",
     "TruncatedGaussian",
     "VariationalResult",
     "Window",
@@ -62,5 +65,6 @@ __all__ = [
     "read_points",
     "responsibilities",
     "simulate_benchmark",
+    "spectral_start",
     "svi",
 ]
