@@ -1,8 +1,8 @@
 """Compiled loops for what is inherently sequential and sparse, and their random numbers.
 
 A kernel takes plain NumPy arrays and the state of its own generator, so replicas run on threads
-without sharing anything. Kernel and helpers stay in one module, because the cache of compiled code
-does not notice changes in other files; the few helpers below are the exception: they never change.
+without sharing anything. Kernel and helpers stay in one folder: the cache of compiled code notices
+changes of any module there, and of this one, but of no other.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -57,8 +58,19 @@ def _compiled(function: F, *, fastmath: bool | set[str]) -> F:
     except RuntimeError as fault:
         if "cannot cache function" not in str(fault):
             raise
-        compiled = compile_kernel(cache=False)(function)
-    return compiled
+        return cast(F, compile_kernel(cache=False)(function))
+    index: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if not hasattr(index, "_source_stamp"):  # a Numba whose cache we do not know is not trusted
+        return cast(F, compile_kernel(cache=False)(function))
+    index._source_stamp = _stamp(Path(function.__code__.co_filename).parent)
+    return cast(F, compiled)
+
+
+@functools.cache
+def _stamp(folder: Path) -> tuple[tuple[str, float, int], ...]:
+    """Return what changes when a module of the folder does; Numba itself looks at one file."""
+    files = [*sorted(folder.glob("*.py")), Path(__file__)]
+    return tuple((str(file), file.stat().st_mtime, file.stat().st_size) for file in files)
 
 
 def random_state(seed: int, stream: int = 0) -> RandomState:

@@ -12,7 +12,7 @@ import pytest
 from graphs.temporal import ContactNetwork
 from inference.status import Status
 from models import cli, contact_tracing
-from models.contact_tracing import Epidemic, Observations, evidence
+from models.contact_tracing import Epidemic, Observations
 from models.contact_tracing.exact import exact_posterior
 
 ROOT = Path(__file__).parent.parent
@@ -166,7 +166,7 @@ def test_a_fit_of_given_probabilities_is_of_their_factor(capsys, monkeypatch, st
             status,
         )
 
-    monkeypatch.setattr(evidence, "fit_epidemic", fit)
+    monkeypatch.setattr(contact_tracing, "fit_epidemic", fit)
     content = "\n".join(f"{line},0.2" for line in CONTACTS.splitlines())
     content = content.replace("day,0.2", "day,transmission")
     code, out, err = run(capsys, content, TESTS, "--fit")

@@ -1,5 +1,10 @@
 """The generator of the compiled loops: its recurrence, its law, its streams; the normal tail."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import mpmath
 import numpy as np
 import pytest
@@ -17,6 +22,7 @@ from inference.kernels import (
 )
 
 MASK = 2**64 - 1
+ROOT = Path(__file__).parent.parent
 
 
 def reference_bits(state):
@@ -118,3 +124,29 @@ def test_tanh_and_its_slope_are_those_of_mpmath(dtype, rounding):
         exact = [float(mpmath.sech(float(value)) ** 2) for value in x[moderate]]
     np.testing.assert_allclose(slope[moderate], exact, rtol=10 * rounding)
     assert np.isfinite(slope).all()
+
+
+def test_the_cache_notices_a_change_of_a_helper_in_another_module(tmp_path):
+    package = tmp_path / "somewhere"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    helper = "from inference.kernels import kernel\n\n\n@kernel\ndef help(x):\n    return x + {}\n"
+    (package / "main.py").write_text(
+        "from inference.kernels import kernel\n\nfrom .helper import help\n\n\n"
+        "@kernel\ndef run(x):\n    return 10 * help(x)\n"
+    )
+    command = "from somewhere.main import run; print(run(1), sum(run.stats.cache_hits.values()))"
+    found = []
+    for number in (1, 1, 2):
+        if not found or number != 1:
+            (package / "helper.py").write_text(helper.format(number))
+        done = subprocess.run(
+            [sys.executable, "-c", command],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.append(done.stdout.split())
+    assert found == [["20", "0"], ["20", "1"], ["30", "0"]]

@@ -161,7 +161,7 @@ def _fitted(
     arguments: argparse.Namespace, study: Study, epidemic: Epidemic
 ) -> tuple[ContactNetwork, Epidemic, Status]:
     """Return the network and the epidemic with the parameters of the largest evidence."""
-    from models.contact_tracing.evidence import fit_epidemic
+    from models.contact_tracing import fit_epidemic
 
     network = study.network
     largest = max(float(network.forward_prob.max()), float(network.backward_prob.max()))

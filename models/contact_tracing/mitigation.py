@@ -182,7 +182,8 @@ def mitigate(
     --------
     >>> from functools import partial
     >>> from graphs.contacts import static_contacts
-    >>> from models.contact_tracing import Epidemic, mitigate
+    >>> from models.contact_tracing import Epidemic
+    >>> from models.contact_tracing.mitigation import mitigate
     >>> from models.contact_tracing.ranking import ContactTracing, RandomRanking
     >>> found = mitigate(
     ...     {"random": RandomRanking(), "tracing": ContactTracing()},

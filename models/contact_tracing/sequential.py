@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from inference.status import Status
 
-from . import sweeps
 from .node_weights import NodeWeights
 from .pair_layout import Messages, PairLayout
+from .sending import count_waiting, deliver_waiting
+from .sweeps import update_people
 
 STALL_STEPS = 15
 """So often it is asked whether the last sweeps brought the beliefs nearer to rest."""
@@ -103,7 +104,7 @@ def sweep_to_fixed_point(
     chunk = max(1, int(_SLOTS_PER_CALL / per_person))
 
     def update(part: range, damping: float, waiting: Any, counts: Any) -> Any:
-        return sweeps.update_people(
+        return update_people(
             part.start,
             part.stop,
             part.step,
@@ -142,7 +143,7 @@ def sweep_to_fixed_point(
             rooms = [_waiting_room(_count(part, n_days, layout), dtype) for part in parts]
             done += pool.map(lambda job: update(job[0], damping, *job[1]), zip(parts, rooms))
             for waiting, counts in rooms:
-                sweeps.deliver_waiting(waiting, counts, layout.repeated_offset, *messages)
+                deliver_waiting(waiting, counts, layout.repeated_offset, *messages)
             if advance is not None:
                 advance(sum(map(len, parts)))
             if any(answer[2] >= 0 for answer in done):
@@ -185,7 +186,7 @@ def _split(people: range) -> list[range]:
 
 
 def _count(part: range, n_days: int, layout: PairLayout) -> tuple[int, int, int]:
-    return sweeps.count_waiting(part.start, part.stop, part.step, n_days, tuple(layout))
+    return count_waiting(part.start, part.stop, part.step, n_days, tuple(layout))
 
 
 def _waiting_room(sizes: tuple[int, int, int], dtype: Any) -> tuple[Any, Any]:
