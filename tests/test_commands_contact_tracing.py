@@ -155,7 +155,7 @@ def test_a_fit_of_given_probabilities_is_of_their_factor(capsys, monkeypatch, st
         assert network.common_prob == 0.2
         names = ("transmission_prob", "recovery_prob", "seed_prob")
         values, errors = (1.5, 0.3, 0.1), (0.5, 0.02, np.inf)
-        return evidence.FitResult(
+        return contact_tracing.FitResult(
             Epidemic(0.1, 0.3),
             1.5,
             dict(zip(names, values, strict=True)),
