@@ -7,12 +7,21 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import gammaln
+from scipy.special import digamma, gammaln
 
 from inference.status import CavityWarning, PrecisionError, Status
-from models.cell_types import Counts, cavi, em, log_likelihood_counts, simulate_benchmark, svi
+from models.cell_types import (
+    Counts,
+    cavi,
+    em,
+    log_likelihood_counts,
+    simulate_benchmark,
+    svi,
+    updates,
+)
 
 ROOT = Path(__file__).parent.parent
 VALUES = np.array(
@@ -275,3 +284,11 @@ def test_with_one_type_the_bound_is_the_evidence():
     evidence = dirichlet_multinomial(VALUES.sum(axis=0)[None], 1.0)
     fit = cavi(VALUES, np.ones((5, 1)), np.full((1, 5), 0.2))
     assert fit.elbo == pytest.approx(evidence, rel=1e-12)
+
+
+def test_the_digamma_function_of_positive_numbers():
+    x = np.geomspace(1e-8, 1e8, 4001)
+    expected = digamma(x)
+    # the zero near 1.46 allows no relative error
+    tolerance = 1e-13 * np.maximum(1.0, np.abs(expected))
+    assert (np.abs(np.asarray(updates._digamma(jnp.asarray(x))) - expected) < tolerance).all()
