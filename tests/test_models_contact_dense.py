@@ -39,7 +39,7 @@ def test_exact_on_a_pair_by_enumeration():
     epidemic = Epidemic([0.3, 0.1], 0.3, self_infection_prob=0.1)
     tests = Observations.from_tests([1], [3], [True], false_positive=0.1, false_negative=0.2)
     got = dense(network, tests, epidemic)
-    state_prob, log_evidence = enumerated_posterior(network, tests, epidemic)
+    state_prob, _, log_evidence = enumerated_posterior(network, tests, epidemic)
     np.testing.assert_allclose(got.state_prob, state_prob, atol=1e-13)
     np.testing.assert_allclose(got.log_evidence, log_evidence, atol=1e-13)
 

@@ -47,7 +47,7 @@ def test_certain_infections_leave_no_division_by_zero():
     epidemic = Epidemic([1.0, 0.0, 0.2], 0.3)
     # a triangle in space, a tree in time: who infects whom is certain
     got = dynamic_message_passing(network, epidemic)
-    state_prob, _ = enumerated_posterior(network, Observations.none(), epidemic)
+    state_prob, _, _ = enumerated_posterior(network, Observations.none(), epidemic)
     np.testing.assert_allclose(got.state_prob[:2], state_prob[:2], atol=1e-12)
     assert np.isfinite(got.state_prob).all()
 

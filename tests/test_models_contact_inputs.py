@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from contact_cases import all_histories
+from contact_enumeration import enumerated_posterior
 
 from graphs.temporal import ContactNetwork
 from models.contact_tracing import Epidemic, Observations, infer
@@ -20,7 +20,7 @@ def test_weights_of_one_person_are_its_histories():
     tests = Observations.from_tests(
         [0, 1, 1], [2, 3, 4], [1, 0, 1], false_positive=0.1, false_negative=0.2
     )
-    state_prob, infection, log_evidence = all_histories(network, tests, epidemic)
+    state_prob, infection, log_evidence = enumerated_posterior(network, tests, epidemic)
     weights = node_weights(epidemic, tests, 2, 4)
     outside = np.hstack([np.ones((2, 1)), 1.0 - weights.escape, np.ones((2, 1))])
     mass = weights.table[weights.table_of_person].sum(axis=2) * outside
