@@ -13,13 +13,15 @@ In reading order:
 `Points`                     cells of many images in a `Window`; `read_points` from a table
 `Counts`                     how many cells of each gene lie in which of the `Bins`; `bin_points`
 `simulate_benchmark`         counts of known types, on which fits are compared
-`log_likelihood_points`      and `log_likelihood_counts`: Poisson, in space and in bins
-`responsibilities`           which type a cell is of
-`GridDensity`                and `TruncatedGaussian`: positions; `WithClutter` adds a uniform type
-`LogNormal`                  `AxialVonMises`, `Categorical`: marks
+`fit`                        types and what they express, from several starts, as a `Fit`
+`choose_n_types`             how many types, by cells held out
+`spectral_start`             maps from third moments
 `em`                         the mode from a start; `cavi` the mean-field posterior, `svi` the same
                              in minibatches of genes
-`spectral_start`             maps from third moments
+`log_likelihood_points`      and `log_likelihood_counts`: Poisson, in space and in bins
+`responsibilities`           which type a cell is of, with marks
+`GridDensity`                and `TruncatedGaussian`: positions; `WithClutter` adds a uniform type
+`LogNormal`                  `AxialVonMises`, `Categorical`: marks
 ============================ =======================================================================
 """
 
@@ -35,9 +37,12 @@ from .emissions import (
     TruncatedGaussian,
     WithClutter,
 )
+from .fitting import fit
 from .likelihood import log_likelihood_counts, log_likelihood_points, responsibilities
 from .point_files import read_points
 from .points import Points, Window
+from .profiles import Fit, Solution
+from .selection import TypeChoice, choose_n_types
 from .spectral import SpectralStart, spectral_start
 
 __all__ = [
@@ -49,17 +54,22 @@ __all__ = [
     "Counts",
     "EMResult",
     "Emission",
+    "Fit",
     "GridDensity",
     "LogNormal",
     "Points",
+    "Solution",
     "SpectralStart",
     "TruncatedGaussian",
+    "TypeChoice",
     "VariationalResult",
     "Window",
     "WithClutter",
     "bin_points",
     "cavi",
+    "choose_n_types",
     "em",
+    "fit",
     "log_likelihood_counts",
     "log_likelihood_points",
     "read_points",
