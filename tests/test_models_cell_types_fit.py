@@ -227,6 +227,8 @@ def test_without_third_moments_only_random_starts_are_left(key):
 def test_an_interrupted_fit_is_the_best_so_far(small, key):
     found = fit(small.counts, 4, restarts=4, key=key, should_stop=lambda: True, on_failure="ignore")
     assert [s.start for s in found.solutions] == ["spectral"]
+    assert found.steps == (0, 25)
+    assert found.status is Status.MAX_STEPS
 
 
 @pytest.mark.parametrize(

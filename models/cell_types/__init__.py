@@ -18,6 +18,7 @@ In reading order:
 `spectral_start`             maps from third moments
 `em`                         the mode from a start; `cavi` the mean-field posterior, `svi` the same
                              in minibatches of genes
+`beta_given_maps`            the weights of new genes at maps of a fit
 `log_likelihood_points`      and `log_likelihood_counts`: Poisson, in space and in bins
 `responsibilities`           which type a cell is of, with marks
 `GridDensity`                and `TruncatedGaussian`: positions; `WithClutter` adds a uniform type
@@ -38,6 +39,7 @@ from .emissions import (
     WithClutter,
 )
 from .fitting import fit
+from .known_maps import WeightsResult, beta_given_maps
 from .likelihood import log_likelihood_counts, log_likelihood_points, responsibilities
 from .point_files import read_points
 from .points import Points, Window
@@ -63,8 +65,10 @@ __all__ = [
     "TruncatedGaussian",
     "TypeChoice",
     "VariationalResult",
+    "WeightsResult",
     "Window",
     "WithClutter",
+    "beta_given_maps",
     "bin_points",
     "cavi",
     "choose_n_types",

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from inference.checks import Floats, at_least_zero, positive_int
+from inference.progress import Stop, never
 from inference.status import Status
 
 State = TypeVar("State")
@@ -40,8 +41,9 @@ def drive(
     advance: Callable[[State, int], State],
     objective: Callable[[State], float],
     goal: Goal,
+    should_stop: Stop = never,
 ) -> tuple[State, Course]:
-    """Advance until the objective no longer changes; return the last finite state.
+    """Advance until the objective no longer changes, or must stop; return the last finite state.
 
     Raises
     ------
@@ -65,6 +67,8 @@ def drive(
         state = new
         trace.append(value)
         steps.append(steps[-1] + n_steps)
+        if should_stop():
+            break
     if n_small >= goal.n_in_a_row:
         status = Status.CONVERGED
     return state, Course(np.array(trace), tuple(steps), float(change), status)

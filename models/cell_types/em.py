@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from inference.checks import Floats, positive, positive_int
 from inference.keys import check_key
+from inference.progress import Stop, never
 from inference.status import OnFailure, Status, check_on_failure, report_status
 
 from .ascent import Course, Goal, drive
@@ -229,6 +230,7 @@ def ascend(
     tol: float,
     max_steps: int,
     check_every: int,
+    should_stop: Stop = never,
 ) -> VariationalResult:
     """Do `cavi` on a checked table of counts that is on its device already."""
     gamma = concentration + membership * table.n_cells[:, None]
@@ -244,7 +246,7 @@ def ascend(
 
     n_cells = int(table.n_cells.sum())
     goal = Goal(tol * n_cells, max_steps, check_every)
-    return _variational(*drive((gamma, lam), advance, objective, goal), n_cells)
+    return _variational(*drive((gamma, lam), advance, objective, goal, should_stop), n_cells)
 
 
 def _variational(state: tuple[Floats, Floats], course: Course, n_cells: int) -> VariationalResult:

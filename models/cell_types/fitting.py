@@ -85,7 +85,7 @@ def fit(
     progress
         Whether to draw a bar of the starts; None draws one on a terminal.
     should_stop
-        Asked between starts; once it answers True the best so far is returned.
+        Asked every few steps; once it answers True the best so far is returned.
     on_failure
         What to do if the best solution did not converge or there are too few patterns.
 
@@ -176,11 +176,11 @@ class Solver:
             for name in names:
                 if runs and should_stop():
                     break
-                runs.append(self._run_one(name, keys[name]))
+                runs.append(self._run_one(name, keys[name], should_stop))
                 bar.update(1)
         return sorted(runs, key=lambda run: -run[2].elbo)
 
-    def _run_one(self, name: str, key: jax.Array) -> Run:
+    def _run_one(self, name: str, key: jax.Array, should_stop: Stop) -> Run:
         n_genes = len(self.values)
         status = Status.CONVERGED
         if name == "spectral":
@@ -207,6 +207,7 @@ class Solver:
             tol=TOL,
             max_steps=N_STEPS,
             check_every=CHECK_EVERY,
+            should_stop=should_stop,
         )
         return name, status, result
 
