@@ -14,6 +14,7 @@ In reading order:
 `Counts`                     how many cells of each gene lie in which of the `Bins`; `bin_points`
 `simulate_benchmark`         counts of known types, on which fits are compared
 `fit`                        types and what they express, from several starts, as a `Fit`
+`fit_marked`                 types of marked cells, `em_points` from a given start
 `choose_n_types`             how many types, by cells held out
 `spectral_start`             maps from third moments
 `em`                         the mode from a start; `cavi` the mean-field posterior, `svi` the same
@@ -41,6 +42,7 @@ from .emissions import (
 from .fitting import fit
 from .known_maps import WeightsResult, beta_given_maps
 from .likelihood import log_likelihood_counts, log_likelihood_points, responsibilities
+from .marked import MarkedFit, em_points, fit_marked
 from .point_files import read_points
 from .points import Points, Window
 from .profiles import Fit, Solution
@@ -59,6 +61,7 @@ __all__ = [
     "Fit",
     "GridDensity",
     "LogNormal",
+    "MarkedFit",
     "Points",
     "Solution",
     "SpectralStart",
@@ -73,7 +76,9 @@ __all__ = [
     "cavi",
     "choose_n_types",
     "em",
+    "em_points",
     "fit",
+    "fit_marked",
     "log_likelihood_counts",
     "log_likelihood_points",
     "read_points",

@@ -39,6 +39,17 @@ class Emission(Protocol):
         A type without weight keeps its parameters.
         """
 
+    def log_prior(self) -> float:
+        """Return the log of the prior that refits take into account, without its constant."""
+
+
+class _NoPrior:
+    """An emission whose refit is that of highest likelihood."""
+
+    def log_prior(self) -> float:
+        """As `Emission`: 0."""
+        return 0.0
+
 
 @dataclass(frozen=True, eq=False)
 class GridDensity:
@@ -92,9 +103,15 @@ class GridDensity:
         total += (self.concentration - 1.0) * (self.bins.area > 0)
         return replace(self, maps=_normalised(total, self.maps))
 
+    def log_prior(self) -> float:
+        """As `Emission`."""
+        tissue = self.maps[:, self.bins.area > 0]
+        extra = self.concentration - 1.0
+        return extra * float(np.log(np.maximum(tissue, 1e-300)).sum()) if extra else 0.0
+
 
 @dataclass(frozen=True, eq=False)
-class TruncatedGaussian:
+class TruncatedGaussian(_NoPrior):
     """Positions by one Gaussian a type, its axes along x and y, cut off at a rectangle.
 
     Parameters
@@ -185,7 +202,7 @@ class TruncatedGaussian:
 
 
 @dataclass(frozen=True, eq=False)
-class LogNormal:
+class LogNormal(_NoPrior):
     """A positive mark: its log is Gaussian.
 
     Parameters
@@ -247,7 +264,7 @@ class LogNormal:
 
 
 @dataclass(frozen=True, eq=False)
-class AxialVonMises:
+class AxialVonMises(_NoPrior):
     """An axis in [0, π): ``exp(sharpness cos 2(angle - direction)) / (π I0(sharpness))``.
 
     Parameters
@@ -314,7 +331,7 @@ class AxialVonMises:
 
 
 @dataclass(frozen=True, eq=False)
-class Categorical:
+class Categorical(_NoPrior):
     """A mark that is one of the codes 0, 1, ..., ``n_values - 1``.
 
     Parameters
@@ -392,6 +409,10 @@ class WithClutter:
     def refit(self, points: Points, weight: Floats) -> Self:
         """As `Emission`; clutter stays what it is."""
         return replace(self, space=self.space.refit(points, weight[:, :-1]))
+
+    def log_prior(self) -> float:
+        """As `Emission`: that of the true types."""
+        return self.space.log_prior()
 
 
 def mark_of(points: Points, name: str) -> Floats:

@@ -47,7 +47,7 @@ def log_likelihood_points(points: Points, beta: ArrayLike, emissions: Sequence[E
     of all cells is the sum of ``beta``.
     """
     rates = checked_beta(beta, len(points.genes))
-    log_rate = _log_rates(points, rates, emissions)
+    log_rate = log_rates(points, rates, emissions)
     return float(logsumexp(log_rate, axis=1).sum() - rates.sum())
 
 
@@ -102,7 +102,7 @@ def responsibilities(points: Points, beta: ArrayLike, emissions: Sequence[Emissi
     TypeError, ValueError
         As `log_likelihood_points`, or if a cell is impossible under every type.
     """
-    log_rate = _log_rates(points, checked_beta(beta, len(points.genes)), emissions)
+    log_rate = log_rates(points, checked_beta(beta, len(points.genes)), emissions)
     top = log_rate.max(axis=1, keepdims=True)
     if np.isneginf(top).any():
         row = int(np.argmin(top))
@@ -146,7 +146,14 @@ def checked_beta(beta: ArrayLike, n_genes: int) -> Floats:
     return rates
 
 
-def _log_rates(points: Points, rates: Floats, emissions: Sequence[Emission]) -> Floats:
+def log_rates(points: Points, rates: Floats, emissions: Sequence[Emission]) -> Floats:
+    """Return the log intensity of each type at each cell, ``(n_cells, n_types)``.
+
+    Raises
+    ------
+    ValueError
+        If the emissions have another number of types than the rates.
+    """
     density = log_density(points, emissions)
     if density.shape[1] != rates.shape[1]:
         raise ValueError(
