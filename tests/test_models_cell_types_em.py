@@ -211,21 +211,28 @@ import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 import jax, numpy as np
 jax.config.update("jax_enable_x64", True)
-from models.cell_types import cavi, em, simulate_benchmark
+from models.cell_types import cavi, em, fit, simulate_benchmark
 data = simulate_benchmark(4, n_genes=61, n_types=3, shape=(8, 8))
 rng = np.random.default_rng(0)
 start = rng.dirichlet(np.ones(3), 61), rng.dirichlet(np.ones(64), 3)
 mesh = jax.make_mesh((4,), ("genes",))
 assert len(jax.devices()) == 4
-for fit in (em, cavi):
+for method in (em, cavi):
     for precision, tol in (("float64", 1e-12), ("float32", 1e-5)):
         options = dict(max_steps=30, precision=precision, on_failure="ignore")
-        one = fit(data.counts, *start, **options)
-        many = fit(data.counts, *start, mesh=mesh, **options)
+        one = method(data.counts, *start, **options)
+        many = method(data.counts, *start, mesh=mesh, **options)
         assert many.membership.shape == (61, 3)
         np.testing.assert_allclose(many.maps, one.maps, atol=tol)
         np.testing.assert_allclose(many.membership, one.membership, atol=tol)
         np.testing.assert_allclose(many.trace, one.trace, rtol=max(tol, 1e-12))
+found = [
+    fit(data.counts, 3, restarts=1, key=jax.random.key(0), mesh=m, precision="float64",
+        on_failure="ignore")
+    for m in (None, mesh)
+]
+np.testing.assert_allclose(found[1].maps, found[0].maps, atol=1e-10)
+np.testing.assert_allclose(found[1].elbo, found[0].elbo, rtol=1e-12)
 print("same")
 """
 

@@ -1,5 +1,7 @@
 """Fits recover known types; their answer has the caller's shape, and repeats to the last bit."""
 
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -130,6 +132,22 @@ def test_profiles(small, small_fit):
     np.testing.assert_allclose(ratio[0] - ratio[1], np.log(small_fit.membership[:, :2]) @ [1, -1])
     with pytest.raises(ValueError, match="kind: expected one of count"):
         small_fit.profiles("raw")
+
+
+def test_fits_go_out_as_anndata(small_fit):
+    anndata = pytest.importorskip("anndata")
+    data = small_fit.to_anndata()
+    assert isinstance(data, anndata.AnnData)
+    assert data.shape == (4, 250)
+    np.testing.assert_allclose(data.layers["beta"], small_fit.beta.T)
+    back = Counts.from_anndata(anndata.AnnData(X=np.array([[1, 2], [3, 4], [5, 6]])))
+    assert back.values.tolist() == [[1, 3, 5], [2, 4, 6]]
+
+
+def test_the_missing_package_is_named(small_fit, monkeypatch):
+    monkeypatch.setitem(sys.modules, "anndata", None)
+    with pytest.raises(ImportError, match="pip install anndata"):
+        small_fit.to_anndata()
 
 
 @pytest.fixture(scope="module")

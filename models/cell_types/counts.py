@@ -194,6 +194,18 @@ class Counts:
         """Return the counts of a table whose index holds the genes and whose columns are bins."""
         return cls(np.asarray(frame), tuple(frame.index), bins)
 
+    @classmethod
+    def from_anndata(cls, data: Any, bins: Bins | None = None) -> Counts:
+        """Return the counts of an ``AnnData`` whose observations are bins, its variables genes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for the class; ``X`` must hold the raw counts.
+        """
+        values = data.X.T
+        return cls(values, tuple(data.var_names), bins)
+
     def to_dataframe(self) -> Any:
         """Return a pandas ``DataFrame``, genes by bins."""
         import pandas as pd  # type: ignore[import-untyped]

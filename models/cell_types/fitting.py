@@ -106,6 +106,15 @@ def fit(
     -----
     From each start 60 steps of EM with pseudo-counts, then mean-field steps until the bound changes
     by less than 5e-5 nats a cell, at most 150. Mean field alone would stay near a random start.
+
+    Examples
+    --------
+    >>> import jax
+    >>> from models.cell_types import fit
+    >>> left, right = [9, 8, 1, 0], [0, 1, 9, 8]
+    >>> types = fit([left, right, left, right], 2, restarts=1, key=jax.random.key(0))
+    >>> types.maps.shape, types.membership.argmax(axis=1).tolist() in ([0, 1, 0, 1], [1, 0, 1, 0])
+    ((2, 4), True)
     """
     check_on_failure(on_failure)
     check_concentrations(concentration, map_concentration)
@@ -216,8 +225,13 @@ def rank_up_to(values: NDArray[Any], limit: int) -> int:
     """Return the smaller of ``limit`` and the rank of ``(n_genes, n_bins)`` counts."""
     # a random projection keeps the rank; a fixed one keeps the answer
     probe = np.random.default_rng(0).standard_normal((values.shape[1], limit))
-    scale = np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1.0)
-    return int(np.linalg.matrix_rank((values @ probe) / scale, tol=1e-9 * np.sqrt(len(values))))
+    size = max(1, 2**22 // values.shape[1])
+    sketch = np.empty((len(values), limit))
+    for first in range(0, len(values), size):
+        part = values[first : first + size].astype(np.float64)
+        scale = np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1.0)
+        sketch[first : first + size] = part @ probe / scale
+    return int(np.linalg.matrix_rank(sketch, tol=1e-9 * np.sqrt(len(values))))
 
 
 def matched(maps: Floats, reference: Floats) -> NDArray[np.int64]:

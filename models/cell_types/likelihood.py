@@ -45,6 +45,15 @@ def log_likelihood_points(points: Points, beta: ArrayLike, emissions: Sequence[E
     -----
     Poisson processes add, and as every density integrates to 1 over the window the expected number
     of all cells is the sum of ``beta``.
+
+    Examples
+    --------
+    >>> from models.cell_types import Bins, GridDensity, Points, Window, log_likelihood_points
+    >>> square = Window((0.0, 2.0), (0.0, 1.0))
+    >>> cells = Points.from_labels(["a", "a"], [[0.5, 0.5], [1.5, 0.5]], window=square)
+    >>> halves = GridDensity(Bins(square, 2, 1), [[0.5, 0.5]])
+    >>> log_likelihood_points(cells, [[2.0]], [halves])  # an intensity of 1
+    -2.0
     """
     rates = checked_beta(beta, len(points.genes))
     log_rate = log_rates(points, rates, emissions)
@@ -77,6 +86,13 @@ def log_likelihood_counts(counts: Counts, beta: ArrayLike, maps: ArrayLike) -> f
     -----
     `log_likelihood_points` with the density ``maps / area`` is this plus
     ``sum(log X!) - sum(X log area)``.
+
+    Examples
+    --------
+    >>> from models.cell_types import Counts, log_likelihood_counts
+    >>> maps = [[0.5, 0.3, 0.15, 0.05], [0.05, 0.15, 0.3, 0.5]]
+    >>> round(log_likelihood_counts(Counts([[4, 3, 1, 0]]), [[8.0, 0.0]], maps), 6)
+    -4.615908
     """
     rates = checked_beta(beta, counts.n_genes)
     shares = finite_array("maps", maps, ndim=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +137,32 @@ class Fit:
             return self.membership.T
         log_share = np.log(self.membership.T)
         return log_share - log_share.mean(axis=0)
+
+    def to_anndata(self) -> Any:
+        """Return an ``AnnData`` of types by genes, fractions in ``X``; needs the package anndata.
+
+        ``layers["beta"]`` holds expected numbers of cells, ``obs`` the features of the types and
+        ``uns["maps"]`` the maps.
+
+        Raises
+        ------
+        ImportError
+            If anndata is not installed.
+        """
+        import pandas as pd  # type: ignore[import-untyped]
+
+        try:
+            import anndata  # type: ignore[import-not-found, unused-ignore]
+        except ImportError as fault:
+            raise ImportError("to_anndata needs anndata: pip install anndata") from fault
+        types = [f"type {k}" for k in range(self.n_types)]
+        return anndata.AnnData(
+            X=self.profiles(),
+            obs=pd.DataFrame(self.type_features(), index=types),
+            var=pd.DataFrame({"n_cells": self.n_cells}, index=list(self.genes)),
+            layers={"beta": self.beta.T},
+            uns={"maps": self.maps},
+        )
 
     def assign(self, points: Points) -> Floats:
         """Return the probability of each type for each cell, ``(n_cells, n_types)``.
