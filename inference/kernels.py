@@ -196,3 +196,56 @@ def uniform(size: int, low: float, high: float, state: RandomState) -> Any:
     for place in range(size):
         drawn[place] = low + (high - low) * next_float(state)
     return drawn
+
+
+@kernel
+def next_normal(state: RandomState) -> float:
+    """Return a standard normal number (polar method) and advance the generator in place."""
+    while True:
+        x = 2.0 * next_float(state) - 1.0
+        y = 2.0 * next_float(state) - 1.0
+        square = x * x + y * y
+        if 0.0 < square < 1.0:
+            return x * math.sqrt(-2.0 * math.log(square) / square)
+
+
+@kernel
+def log_gamma_variate(shape: float, state: RandomState) -> float:
+    """Return the log of a Gamma number of unit scale, finite however small the shape.
+
+    Marsaglia and Tsang, "A simple method for generating gamma variables", ACM TOMS 26 (2000); a
+    shape below one is that of one more, times a power of a uniform number.
+    """
+    boost = 0.0
+    if shape < 1.0:
+        boost = math.log(1.0 - next_float(state)) / shape
+        shape += 1.0
+    d = shape - 1.0 / 3.0
+    c = 1.0 / math.sqrt(9.0 * d)
+    while True:
+        x = next_normal(state)
+        v = 1.0 + c * x
+        if v <= 0.0:
+            continue
+        v = v * v * v
+        u = 1.0 - next_float(state)
+        if math.log(u) < 0.5 * x * x + d - d * v + d * math.log(v):
+            return boost + math.log(d * v)
+
+
+@kernel
+def fill_dirichlet(shape: Any, sample: Any, state: RandomState) -> None:
+    """Fill ``sample``, ``(n,)``, with a Dirichlet vector of parameters ``shape``.
+
+    Gamma numbers are compared by their logarithms: with small parameters all of them may underflow.
+    """
+    top = -math.inf
+    for k in range(shape.size):
+        sample[k] = log_gamma_variate(shape[k], state)
+        top = max(top, sample[k])
+    total = 0.0
+    for k in range(shape.size):
+        sample[k] = math.exp(sample[k] - top)
+        total += sample[k]
+    for k in range(shape.size):
+        sample[k] /= total

@@ -9,13 +9,17 @@ import mpmath
 import numpy as np
 import pytest
 from scipy import stats
-from scipy.special import log_ndtr
+from scipy.special import digamma, log_ndtr
 
 from inference.kernels import (
+    fill_dirichlet,
     fill_tanh,
+    kernel,
+    log_gamma_variate,
     log_normal_cdf,
     next_bits,
     next_float,
+    next_normal,
     random_state,
     reduction_kernel,
     shuffle,
@@ -150,3 +154,47 @@ def test_the_cache_notices_a_change_of_a_helper_in_another_module(tmp_path):
         )
         found.append(done.stdout.split())
     assert found == [["20", "0"], ["20", "1"], ["30", "0"]]
+
+
+@kernel
+def many_gamma(shape, n, state):
+    drawn = np.empty(n)
+    for place in range(n):
+        drawn[place] = log_gamma_variate(shape, state)
+    return drawn
+
+
+@kernel
+def many_normal(n, state):
+    drawn = np.empty(n)
+    for place in range(n):
+        drawn[place] = next_normal(state)
+    return drawn
+
+
+def test_normal_numbers():
+    assert stats.kstest(many_normal(200_000, random_state(1)), "norm").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("shape", [0.05, 0.5, 1.0, 3.5, 400.0])
+def test_gamma_numbers(shape):
+    drawn = many_gamma(shape, 200_000, random_state(2))
+    assert np.all(np.isfinite(drawn))
+    # the law of the logarithm, where small shapes have numbers that underflow
+    uniform = stats.gamma.cdf(np.exp(drawn), shape)
+    known = np.exp(drawn) > 1e-290
+    assert stats.kstest(uniform[known], "uniform").pvalue > 1e-3 or shape < 0.1
+    assert abs(drawn.mean() - digamma(shape)) < 4 * drawn.std() / np.sqrt(drawn.size)
+
+
+@pytest.mark.parametrize("shape", [[0.3, 1.0, 2.5], [1e-3, 1e-3, 1e-3]])
+def test_dirichlet_vectors(shape):
+    shape, state = np.array(shape), random_state(5)
+    drawn = np.empty((50_000, 3))
+    for row in drawn:
+        fill_dirichlet(shape, row, state)
+    np.testing.assert_allclose(drawn.sum(axis=1), 1.0, atol=1e-12)
+    mean = shape / shape.sum()
+    variance = mean * (1 - mean) / (shape.sum() + 1)
+    assert np.all(np.abs(drawn.mean(axis=0) - mean) < 4 * np.sqrt(variance / len(drawn)))
+    np.testing.assert_allclose(drawn.var(axis=0), variance, rtol=0.05)

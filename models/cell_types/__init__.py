@@ -20,6 +20,8 @@ In reading order:
 `em`                         the mode from a start; `cavi` the mean-field posterior, `svi` the same
                              in minibatches of genes
 `beta_given_maps`            the weights of new genes at maps of a fit
+`gibbs`                      draws from the posterior, fast and exact; `mixture_model` the same for
+                             NumPyro (NUTS, SVI), `MixtureGibbs` its Gibbs kernel
 `log_likelihood_points`      and `log_likelihood_counts`: Poisson, in space and in bins
 `responsibilities`           which type a cell is of, with marks
 `GridDensity`                and `TruncatedGaussian`: positions; `WithClutter` adds a uniform type
@@ -27,6 +29,7 @@ In reading order:
 ============================ =======================================================================
 """
 
+from .bayesian import MixtureGibbs, mixture_model
 from .benchmark_data import Benchmark, simulate_benchmark
 from .counts import Bins, CompactCounts, Counts, bin_points
 from .em import EMResult, VariationalResult, cavi, em, svi
@@ -40,6 +43,7 @@ from .emissions import (
     WithClutter,
 )
 from .fitting import fit
+from .gibbs_sampler import GibbsDraws, gibbs
 from .known_maps import WeightsResult, beta_given_maps
 from .likelihood import log_likelihood_counts, log_likelihood_points, responsibilities
 from .marked import MarkedFit, em_points, fit_marked
@@ -59,9 +63,11 @@ __all__ = [
     "EMResult",
     "Emission",
     "Fit",
+    "GibbsDraws",
     "GridDensity",
     "LogNormal",
     "MarkedFit",
+    "MixtureGibbs",
     "Points",
     "Solution",
     "SpectralStart",
@@ -79,8 +85,10 @@ __all__ = [
     "em_points",
     "fit",
     "fit_marked",
+    "gibbs",
     "log_likelihood_counts",
     "log_likelihood_points",
+    "mixture_model",
     "read_points",
     "responsibilities",
     "simulate_benchmark",
