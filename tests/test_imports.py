@@ -26,7 +26,8 @@ def state():
     }
 
 before = state()
-import graphs, inference, models, models.cli, models.deep_linear, models.ksat
+import graphs, inference, models, models.cli, models.deep_linear, models.ksat, models.perceptron
+import models.cell_types, models.contact_tracing
 after = state()
 changed = [name for name in before if before[name] != after[name]]
 assert not changed, f"importing changed {changed}"
@@ -98,3 +99,15 @@ def test_the_two_guards_are_twins():
         return source[source.index("def _refuse_foreign") : source.index("\n\n\n_refuse_foreign(")]
 
     assert guard("inference") == guard("models")
+
+
+def test_graphs_are_found_in_their_package_once_asked_for():
+    import graphs
+    from graphs import ContactNetwork
+    from graphs.temporal import ContactNetwork as there
+
+    assert ContactNetwork is there
+    assert graphs.FactorGraph.__module__ == "graphs.factor_graph"
+    assert graphs.PairwiseGraph.__module__ == "graphs.pairwise"
+    with pytest.raises(AttributeError, match="'graphs' has no attribute 'Graph'"):
+        _ = graphs.Graph
