@@ -1,4 +1,9 @@
+import os
+import subprocess
+import sys
+import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -243,6 +248,58 @@ def test_processes_change_nothing(tmp_path):
     )
     same_runs(one, two)
     same_runs(one, again)
+
+
+WITHOUT_END = """
+import os, pathlib, sys, time
+from functools import partial
+from graphs.contacts import proximity_contacts
+from models.contact_tracing import Epidemic
+from models.contact_tracing.mitigation import mitigate
+from models.contact_tracing.ranking import RandomRanking
+
+
+class Sleeping(RandomRanking):
+    def __call__(self, history, day, rng):
+        pathlib.Path(sys.argv[1], str(os.getpid())).touch()
+        time.sleep(600)
+
+
+if __name__ == "__main__":
+    contacts = partial(proximity_contacts, 20, 5)
+    mitigate({"a": Sleeping()}, contacts, Epidemic(0.1, 0.1), seeds=[0, 1], n_workers=2)
+"""
+
+
+def alive(pid):
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_no_process_outlives_a_killed_comparison(tmp_path):
+    script = tmp_path / "without_end.py"
+    script.write_text(WITHOUT_END)
+    (tmp_path / "pids").mkdir()
+    paths = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    process = subprocess.Popen([sys.executable, script, tmp_path / "pids"], env=paths)
+
+    def within(condition, seconds):
+        deadline = time.monotonic() + seconds
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return condition()
+
+    try:
+        assert within(lambda: len(list((tmp_path / "pids").iterdir())) == 2, 120)
+    finally:
+        process.kill()
+        process.wait()
+    workers = [int(path.name) for path in (tmp_path / "pids").iterdir()]
+    assert within(lambda: not any(map(alive, workers)), 30)
 
 
 def test_households_from_their_generator():

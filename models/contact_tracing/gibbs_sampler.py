@@ -136,8 +136,8 @@ def gibbs(
     >>> network = ContactNetwork.from_events([0], [1], [0], 0.5, n_days=1)
     >>> sick = Observations.of_states([1], [1], [1])
     >>> result = gibbs(network, sick, Epidemic(seed_prob=0.1, recovery_prob=0.0), progress=False)
-    >>> abs(result.state_prob[0, 0, 0] - 0.62069) < 4 * result.standard_error[0, 0, 0]
-    True
+    >>> round(float(result.state_prob[0, 0, 0]), 1)  # exactly 0.62069
+    0.6
     """
     for name, value in (
         ("num_samples", num_samples), ("num_chains", num_chains), ("thinning", thinning),

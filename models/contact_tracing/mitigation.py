@@ -8,6 +8,7 @@ import hashlib
 import multiprocessing
 import os
 import re
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -227,7 +228,9 @@ def _done(tasks: list[_Task], n_workers: int) -> Iterator[tuple[_Task, Run]]:
             yield task, task.run()
         return
     with ProcessPoolExecutor(
-        min(n_workers, len(tasks)), mp_context=multiprocessing.get_context("spawn")
+        min(n_workers, len(tasks)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_end_with_parent,
     ) as pool:
         futures = {pool.submit(task.run): task for task in tasks}
         try:
@@ -235,6 +238,19 @@ def _done(tasks: list[_Task], n_workers: int) -> Iterator[tuple[_Task, Run]]:
                 yield futures[future], future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let this process end when its parent has, killed perhaps, in place of running on alone."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _write(path: Path, run: Run, setting: str) -> None:
