@@ -18,6 +18,7 @@ vocabulary that every module shares is re-exported here. In reading order:
 ``gaussian_mixture``    Gaussian scale mixtures as NumPyro distributions
 ``importance``          Laplace / Student-t importance sampling, judged by Pareto-k
 ``tempering``           tempered sequential Monte Carlo, for posterior and evidence
+``relabelling``         one order of the components for all draws of a mixture
 ``comparison``          tables of analytic against sampled numbers
 ``interop``             one face for ArviZ 0.2x and 1.x
 ``plotting``            the same comparisons as figures
