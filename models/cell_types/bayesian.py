@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax.typing import ArrayLike
@@ -63,7 +64,7 @@ def mixture_model(
     rate = table.sum(axis=1, keepdims=True) * (membership @ maps)
     numpyro.sample(
         "counts",
-        dist.Poisson(jnp.maximum(rate, jnp.finfo(rate.dtype).tiny)).to_event(2),
+        dist.Poisson(jnp.maximum(rate, np.finfo(rate.dtype).tiny)).to_event(2),
         obs=table if observe else None,
     )
 
@@ -164,7 +165,7 @@ def _swept(
         left, weight_left, key = carry
         key, now = jax.random.split(key)
         weight = membership[:, k, None] * maps[k]
-        share = jnp.clip(weight / jnp.maximum(weight_left, jnp.finfo(dtype).tiny), 0.0, 1.0)
+        share = jnp.clip(weight / jnp.maximum(weight_left, np.finfo(dtype).tiny), 0.0, 1.0)
         share = jnp.where(k == n_types - 1, 1.0, share)
         taken = jax.random.binomial(now, left, share, dtype=dtype)
         return (left - taken, weight_left - weight, key), taken
