@@ -10,8 +10,6 @@ from suite_helpers import assert_z
 
 from models.cell_types import MixtureGibbs, fit, gibbs, mixture_model, simulate_benchmark
 
-jax.config.update("jax_enable_x64", True)
-
 # Case C of the specification: exact sums over the 2^9 types of nine cells
 TABLE = np.array([[2, 1, 0], [0, 1, 2], [1, 0, 2]])
 PRIOR = {"concentration": 0.5, "map_concentration": 0.8}

@@ -1,4 +1,3 @@
-import jax
 import numpy as np
 import pytest
 from contact_cases import pairs_of_tree, random_epidemic, random_network, random_tests
@@ -10,8 +9,6 @@ from graphs.temporal import ContactNetwork
 from models.contact_tracing import Epidemic, Observations
 from models.contact_tracing.exact import exact_posterior
 from models.contact_tracing.node_weights import node_weights
-
-jax.config.update("jax_enable_x64", True)
 
 
 def dense(network, observations, epidemic, **options):

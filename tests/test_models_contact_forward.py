@@ -1,4 +1,3 @@
-import jax
 import numpy as np
 import pytest
 from contact_cases import pairs_of_tree, random_epidemic, random_network
@@ -10,8 +9,6 @@ from models.contact_tracing import Epidemic, Observations
 from models.contact_tracing.exact import exact_posterior
 from models.contact_tracing.forward import dynamic_message_passing, forecast
 from models.contact_tracing.simulation import simulate
-
-jax.config.update("jax_enable_x64", True)
 
 
 def check(got, exact):

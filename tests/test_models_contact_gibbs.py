@@ -1,4 +1,3 @@
-import jax
 import numpy as np
 import pytest
 from contact_cases import random_epidemic, random_network, random_tests
@@ -12,8 +11,6 @@ from models.contact_tracing import Epidemic, Observations
 from models.contact_tracing.exact import exact_posterior
 from models.contact_tracing.gibbs_kernel import meetings, n_broken
 from models.contact_tracing.gibbs_sampler import gibbs
-
-jax.config.update("jax_enable_x64", True)
 
 TRIANGLES = [(0, 1), (1, 2), (0, 2), (2, 3), (0, 3)]
 

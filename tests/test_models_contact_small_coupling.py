@@ -1,4 +1,3 @@
-import jax
 import numpy as np
 import pytest
 from contact_cases import daily_rates, pairs_of_tree, random_network, random_tests
@@ -8,8 +7,6 @@ from inference.status import ConvergenceError, Status
 from models.contact_tracing import Epidemic, Observations
 from models.contact_tracing.exact import exact_posterior
 from models.contact_tracing.small_coupling_cavity import small_coupling
-
-jax.config.update("jax_enable_x64", True)
 
 
 def dense_equations(network, observations, epidemic, n_steps=120, damping=0.3):
