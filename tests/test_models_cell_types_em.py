@@ -210,6 +210,7 @@ SHARDED = """
 import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 import jax, numpy as np
+jax.config.update("jax_enable_x64", True)
 from models.cell_types import cavi, em, fit, simulate_benchmark
 data = simulate_benchmark(4, n_genes=61, n_types=3, shape=(8, 8))
 rng = np.random.default_rng(0)
