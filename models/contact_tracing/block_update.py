@@ -72,14 +72,21 @@ def hear(messages: BlockMessages, block: Block, *, markov: bool) -> Heard:
     profile = of_receiver(block.profile, receiver)
     slots = incoming(messages.first, messages.tail, messages.never, rate, profile)
     logs = node_logs(slots, receiver, len(block.weights.never))
-    single_rate = (single.rate * of_receiver(block.transmission, single.receiver))[:, None]
-    if not markov:
-        own = of_receiver(block.profile, single.receiver)
-        age = single.day[:, None] + 1 - jnp.arange(own.shape[1])
-        own = jnp.broadcast_to(own, age.shape)
-        single_rate = single_rate * jnp.take_along_axis(own, jnp.clip(age, 0), axis=1)
-    logs = add_single(logs, messages.single, single, single_rate)
+    single_rate = _single_rate(block, markov=markov)
+    if single.receiver.size:
+        logs = add_single(logs, messages.single, single, single_rate)
     return Heard(logs, slots, rate, profile, single_rate)
+
+
+def _single_rate(block: Block, *, markov: bool) -> jax.Array:
+    single = block.single
+    rate = (single.rate * of_receiver(block.transmission, single.receiver))[:, None]
+    if markov:
+        return rate
+    own = of_receiver(block.profile, single.receiver)
+    age = single.day[:, None] + 1 - jnp.arange(own.shape[1])
+    own = jnp.broadcast_to(own, age.shape)
+    return rate * jnp.take_along_axis(own, jnp.clip(age, 0), axis=1)
 
 
 def beliefs(heard: Heard, block: Block) -> Beliefs:
@@ -104,9 +111,9 @@ def beliefs(heard: Heard, block: Block) -> Beliefs:
 def answer(heard: Heard, messages: BlockMessages, block: Block) -> BlockMessages:
     """Return what the block tells, in the order of the slots it hears from."""
     first, tail, never = _repeated_outgoing(heard, block)
-    single = single_outgoing(
-        heard.logs, messages.single, block.single, heard.single_rate, block.weights
-    )
+    single = messages.single
+    if single.size:
+        single = single_outgoing(heard.logs, single, block.single, heard.single_rate, block.weights)
     return BlockMessages(first, tail, never, single)
 
 

@@ -20,7 +20,7 @@ from inference.precision import require_x64
 from inference.status import Status
 
 from .epidemic import Epidemic
-from .evidence_problem import N_BLOCKS, frozen_evidence, prepare, problem_drive
+from .evidence_problem import frozen_evidence, prepare, problem_drive
 from .observations import Observations
 from .parallel import iterate
 from .parameter_fit import FitResult, fit_epidemic
@@ -34,7 +34,7 @@ def log_evidence(
     observations: Observations,
     epidemic: Epidemic,
     *,
-    n_blocks: int = N_BLOCKS,
+    n_blocks: int | None = None,
     damping: float = 0.0,
     tol: float = 1e-10,
     max_steps: int = 1000,
@@ -53,7 +53,9 @@ def log_evidence(
         Contacts and their transmission probabilities.
     observations, epidemic
         See :class:`Observations` and :class:`Epidemic`.
-    n_blocks, damping
+    n_blocks
+        Of the parallel schedule; None: 16, and fewer where they would hold less than 32 people.
+    damping
         As in :func:`models.contact_tracing.propagation.infer`.
     tol
         Largest change of a probability of a state in the last step. The error of the gradient is
@@ -113,7 +115,7 @@ def log_evidence_and_status(
     observations: Observations,
     epidemic: Epidemic,
     *,
-    n_blocks: int = N_BLOCKS,
+    n_blocks: int | None = None,
     damping: float = 0.0,
     tol: float = 1e-10,
     max_steps: int = 1000,

@@ -22,7 +22,7 @@ from .parallel import Drive, bethe, frozen_beliefs
 from .parallel_layout import BlockMessages, BlockPlan, block_plan, padded, unpack
 from .rates import Rates, epidemic_rates
 
-N_BLOCKS = 16
+_N_BLOCKS, _PEOPLE_PER_BLOCK, _FEW_CONTACTS = 16, 32, 2000
 
 
 class Problem(NamedTuple):
@@ -46,7 +46,11 @@ class Problem(NamedTuple):
 
 
 def prepare(
-    network: ContactNetwork, observations: Observations, epidemic: Epidemic, *, n_blocks: int
+    network: ContactNetwork,
+    observations: Observations,
+    epidemic: Epidemic,
+    *,
+    n_blocks: int | None = None,
 ) -> Problem:
     """Return all that does not depend on the parameters.
 
@@ -57,9 +61,11 @@ def prepare(
     """
     n, n_days = network.n_people, network.n_days
     observations.check(n, n_days, network.people)
+    if n_blocks is None:
+        n_blocks = max(1, min(_N_BLOCKS, n // _PEOPLE_PER_BLOCK))
     n_blocks = min(positive_int("n_blocks", n_blocks), n)
     pairs = pair_layout(network)
-    plan = block_plan(pairs, n, n_days, n_blocks)
+    plan = block_plan(pairs, n, n_days, n_blocks, merged=network.n_contacts <= _FEW_CONTACTS)
     start = unpack(start_messages(pairs, np.float64), pairs, plan)
     likelihood, kind = likelihood_tables(observations, n, n_days)
     return Problem(pairs, plan, start, padded(likelihood), kind, epidemic, n, n_days)

@@ -63,13 +63,17 @@ class BlockPlan(NamedTuple):
     layout: BlockLayout
     single: NDArray[np.int64]
     """``(n_single,)`` flat places of the slots."""
+    single_day: NDArray[np.int64] | None
+    """Days of those slots if they lie among the repeated ones, else None."""
     repeated: NDArray[np.int64]
     """``(n_repeated,)``"""
     entry: tuple[NDArray[np.int64], NDArray[np.int64]]
     """Places and days of the entries of the repeated slots."""
 
 
-def block_plan(layout: PairLayout, n_people: int, n_days: int, n_blocks: int) -> BlockPlan:
+def block_plan(
+    layout: PairLayout, n_people: int, n_days: int, n_blocks: int, *, merged: bool = False
+) -> BlockPlan:
     """Lay the slots out in blocks.
 
     Parameters
@@ -80,6 +84,9 @@ def block_plan(layout: PairLayout, n_people: int, n_days: int, n_blocks: int) ->
         Sizes.
     n_blocks
         Number of blocks, at most ``n_people``.
+    merged
+        Treat pairs that meet once as if they met again: a program of half the size, faster only
+        for few contacts.
 
     Raises
     ------
@@ -87,20 +94,38 @@ def block_plan(layout: PairLayout, n_people: int, n_days: int, n_blocks: int) ->
         If there are more slots, padding included, than 32-bit indices.
     """
     cell = np.repeat(np.arange(n_people * n_days), np.diff(layout.single_start))
-    place, receiver, reverse = _slots(cell // n_days, layout.single_reverse, n_people, n_blocks)
-    day = np.zeros(receiver.size, np.int32)
-    rate = np.zeros(receiver.size, layout.single_rate.dtype)
-    day[place], rate[place] = cell % n_days, layout.single_rate
-    shape = receiver.shape
-    single = SingleSlots(receiver, reverse, day.reshape(shape), rate.reshape(shape))
+    once, day = cell // n_days, cell % n_days
+    again = np.repeat(np.arange(n_people), np.diff(layout.repeated_start))
+    back_once, back_again = (
+        np.where(back < 0, ~back, back) for back in (layout.single_reverse, layout.repeated_reverse)
+    )
+    n_once = len(once) if merged else 0
+    place, receiver, reverse = _slots(
+        np.concatenate([once[:n_once], again]),
+        np.concatenate([back_once[:n_once], back_again + n_once]),
+        n_people,
+        n_blocks,
+    )
+    rate = np.zeros((receiver.size, n_days), layout.repeated_rate.dtype)
+    place, again_place = place[:n_once], place[n_once:]
+    entry = np.repeat(again_place, np.diff(layout.repeated_offset)), layout.repeated_day.astype(int)
+    rate[entry] = layout.repeated_rate
+    if merged:
+        rate[place, day] = layout.single_rate
+    repeated = RepeatedSlots(receiver, reverse, rate.reshape(*receiver.shape, n_days))
 
-    person = np.repeat(np.arange(n_people), np.diff(layout.repeated_start))
-    again, receiver, reverse = _slots(person, layout.repeated_reverse, n_people, n_blocks)
-    entry = np.repeat(again, np.diff(layout.repeated_offset)), layout.repeated_day.astype(np.int64)
-    rates = np.zeros((receiver.size, n_days), layout.repeated_rate.dtype)
-    rates[entry] = layout.repeated_rate
-    repeated = RepeatedSlots(receiver, reverse, rates.reshape(*receiver.shape, n_days))
-    return BlockPlan(BlockLayout(repeated, single), place, again, entry)
+    single_place, receiver, reverse = _slots(once[n_once:], back_once[n_once:], n_people, n_blocks)
+    days = np.zeros(receiver.size, np.int32)
+    rates = np.zeros(receiver.size, layout.single_rate.dtype)
+    if not merged:
+        place = single_place
+        days[place], rates[place] = day, layout.single_rate
+    single = SingleSlots(
+        receiver, reverse, days.reshape(receiver.shape), rates.reshape(receiver.shape)
+    )
+    return BlockPlan(
+        BlockLayout(repeated, single), place, day if merged else None, again_place, entry
+    )
 
 
 def unpack(messages: Messages, pairs: PairLayout, plan: BlockPlan) -> BlockMessages:
@@ -115,18 +140,21 @@ def unpack(messages: Messages, pairs: PairLayout, plan: BlockPlan) -> BlockMessa
     single = np.ones((plan.layout.single.receiver.size, 3), dtype)
     single[:, 0] = 0.0
     odds, boost = messages.single.T
-    open_ended = np.isfinite(boost)
     own = np.zeros((len(odds), 3), dtype)
     own[:, 0] = np.where(np.isinf(odds), 1.0, odds / np.where(np.isinf(odds), 1.0, 1.0 + odds))
     own[:, 1] = np.maximum(boost - own[:, 0], 0.0)
     own[:, 2] = 1.0 / (1.0 + odds)
-    own[~open_ended] = [0.0, 1.0, 0.0]
-    single[plan.single] = own
+    own[np.isinf(boost)] = [0.0, 1.0, 0.0]
+    if plan.single_day is None:
+        single[plan.single] = own
+    else:
+        at = plan.single, plan.single_day
+        first[at], tail[at], never[plan.single] = own.T
     return BlockMessages(*map(jnp.asarray, (first, tail, never, single)))
 
 
 def pack(blocks: BlockMessages, pairs: PairLayout, plan: BlockPlan, messages: Messages) -> None:
-    """Write messages by blocks back into ``messages``; the inverse of :func:`unpack`."""
+    """Write messages by blocks back into ``messages``: undo `unpack` of an unmerged plan."""
     in_first, in_tail, in_never = _entries(pairs)
     messages.repeated[in_first] = np.asarray(blocks.first)[plan.entry]
     messages.repeated[in_tail] = np.asarray(blocks.tail)[plan.entry]
@@ -167,11 +195,11 @@ def by_person(table: Any, n_people: int) -> Any:
 
 
 def _slots(
-    person: NDArray[np.int64], reverse: NDArray[np.int32], n_people: int, n_blocks: int
+    person: NDArray[np.int64], reverse: NDArray[np.int64], n_people: int, n_blocks: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
     """Return the flat place of each slot, receivers and reverse places by block."""
-    block = person % n_blocks
-    order = np.argsort(block, kind="stable")
+    block, local = person % n_blocks, person // n_blocks
+    order = np.argsort(block * np.int64(n_people) + local, kind="stable")
     sizes = np.bincount(block, minlength=n_blocks)
     width = _rounded(int(sizes.max(initial=0)))
     if n_blocks * width >= 2**31:
@@ -183,16 +211,16 @@ def _slots(
     place = np.empty(len(person), np.int64)
     place[order] = np.arange(len(person)) + (np.arange(n_blocks) * width - starts)[block[order]]
     receiver = np.full((n_blocks, width), -(-n_people // n_blocks), np.int32)
-    receiver.reshape(-1)[place] = person // n_blocks
+    receiver.reshape(-1)[place] = local
     back = np.full((n_blocks, width), n_blocks * width, np.int32)
-    back.reshape(-1)[place] = place[np.where(reverse < 0, ~reverse, reverse)]
+    back.reshape(-1)[place] = place[reverse]
     return place, receiver, back
 
 
 def _rounded(size: int) -> int:
     """Return a size that is at most an eighth larger, so that similar networks share a program."""
     step = max(16, 1 << max(size.bit_length() - 3, 0))
-    return max(1, -(-size // step)) * step
+    return -(-size // step) * step
 
 
 def _entries(

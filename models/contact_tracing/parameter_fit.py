@@ -17,7 +17,7 @@ from inference.precision import require_x64
 from inference.status import Status
 
 from .epidemic import Epidemic
-from .evidence_problem import N_BLOCKS, frozen_evidence, prepare, problem_drive
+from .evidence_problem import frozen_evidence, prepare, problem_drive
 from .node_weights import NodeWeights
 from .observations import Observations
 from .pair_layout import start_messages
@@ -156,7 +156,7 @@ class _Objective:
         self.beta = np.array([priors.get(name, (1.0, 1.0)) for name in names])
         if (self.beta <= 0.0).any() or set(priors) - set(names):
             raise ValueError(f"priors: expected positive numbers for any of {names}, got {priors}")
-        self.problem = prepare(network, observations, epidemic, n_blocks=N_BLOCKS)
+        self.problem = prepare(network, observations, epidemic)
         self.messages = start_messages(self.problem.pairs, np.float64)
         self.n_evaluations, self.log_evidence = 0, -np.inf
         self.propagated = Status.CONVERGED
