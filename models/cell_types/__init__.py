@@ -33,19 +33,12 @@ from .bayesian import MixtureGibbs, mixture_model
 from .benchmark_data import Benchmark, simulate_benchmark
 from .counts import Bins, CompactCounts, Counts, bin_points
 from .em import EMResult, VariationalResult, cavi, em, svi
-from .emissions import (
-    AxialVonMises,
-    Categorical,
-    Emission,
-    GridDensity,
-    LogNormal,
-    TruncatedGaussian,
-    WithClutter,
-)
+from .emissions import Emission, GridDensity, TruncatedGaussian, WithClutter
 from .fitting import fit
 from .gibbs_sampler import GibbsDraws, gibbs
 from .known_maps import WeightsResult, beta_given_maps
 from .likelihood import log_likelihood_counts, log_likelihood_points, responsibilities
+from .mark_emissions import AxialVonMises, Categorical, LogNormal
 from .marked import MarkedFit, em_points, fit_marked
 from .point_files import read_points
 from .points import Points, Window

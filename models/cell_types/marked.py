@@ -21,8 +21,9 @@ from inference.status import OnFailure, Status, check_on_failure, report_status
 
 from .ascent import Goal, drive
 from .counts import Bins
-from .emissions import AxialVonMises, Emission, GridDensity, LogNormal, mark_of
+from .emissions import Emission, GridDensity
 from .likelihood import checked_beta, log_rates, responsibilities
+from .mark_emissions import AxialVonMises, LogNormal, mark_of
 from .points import Points
 from .starts import generator
 
