@@ -7,8 +7,8 @@ all five. Both samplers must have the moments of the posterior by quadrature. Th
 calibration: parameters drawn from the prior, an epidemic among thirty people drawn with them, and
 the place of the truth in its posterior, which must be uniform (arXiv 2009.09422).
 
-Expected: two minutes on two cores with compilation, exit status 0. The exit status is 1 when a |z|
-exceeds 5, an R-hat 1.01 or an ESS falls below 400 (--quick waives the last two), or a
+Expected: about two minutes on two cores with compilation, exit status 0. The exit status is 1 when
+a |z| exceeds 5, an R-hat 1.01 or an ESS falls below 400 (--quick waives the last two), or a
 Kolmogorov-Smirnov test finds the places of the truth not uniform (p below 1e-3).
 """
 

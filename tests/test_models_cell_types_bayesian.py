@@ -49,6 +49,7 @@ def test_gibbs_is_exact():
     assert draws.log_likelihood[2, 7] == pytest.approx((TABLE * value).sum(), abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_the_numpyro_kernel_is_exact():
     mcmc = MCMC(
@@ -75,6 +76,7 @@ def test_nuts_is_exact():
     assert_exact(draws["membership"], draws["maps"])
 
 
+@pytest.mark.slow
 def test_predictive_draws_have_the_mean_of_the_model():
     totals = np.full((3, 5), 40)
     drawn = Predictive(mixture_model, num_samples=400)(jax.random.key(1), totals, 2, observe=False)[

@@ -12,7 +12,7 @@ from scipy import optimize, special
 
 from graphs.temporal import ContactNetwork
 from inference.status import Status
-from models.contact_tracing import Epidemic, Observations
+from models.contact_tracing import Epidemic, Observations, evidence_problem
 from models.contact_tracing.evidence import (
     fit_epidemic,
     log_evidence,
@@ -94,6 +94,19 @@ def test_value_and_gradient_are_exact_on_trees(seed):
         np.testing.assert_allclose(slope[name], exact_slope[name], rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.slow
+def test_pairs_that_meet_once_apart_from_the_others(monkeypatch):
+    network, tests, epidemic = case(pairs_of_tree(N, np.random.default_rng(0)), 1, daily=0.2)
+    parameters = {"transmission_prob": 0.8, "recovery_prob": 0.25}
+    together, slope = jax.value_and_grad(bethe)(parameters, network, tests, epidemic)
+    monkeypatch.setattr(evidence_problem, "_FEW_CONTACTS", 0)
+    apart, slope_apart = jax.value_and_grad(bethe)(parameters, network, tests, epidemic)
+    assert float(apart) == pytest.approx(float(together), abs=1e-12)
+    for name in parameters:
+        assert float(slope_apart[name]) == pytest.approx(float(slope[name]), rel=1e-10)
+
+
+@pytest.mark.slow
 def test_infectivity_that_changes():
     network, tests, epidemic = case(pairs_of_tree(N - 1, np.random.default_rng(0)), 5, markov=False)
     value, slope = jax.value_and_grad(bethe)({"transmission_prob": 0.7}, network, tests, epidemic)
@@ -106,6 +119,7 @@ def test_infectivity_that_changes():
     assert float(slope["transmission_prob"]) == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_on_loops_the_frozen_gradient_is_that_of_the_whole():
     network, tests, epidemic = case(K4, 6, daily=0.5)
     parameters = {
@@ -152,6 +166,7 @@ def test_how_it_ended_is_said():
     assert float(value) == -np.inf
 
 
+@pytest.mark.slow
 def test_the_fit_finds_the_maximum_of_the_exact_evidence_and_its_curvature():
     network, tests, _ = case(pairs_of_tree(N, np.random.default_rng(0)), 8)
     prior = {"transmission_prob": (2.0, 3.0), "seed_prob": (2.0, 8.0)}

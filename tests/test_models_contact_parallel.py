@@ -96,6 +96,7 @@ def test_loopy_fixed_point_is_that_of_the_sequential_schedule(dtype):
     assert again.n_steps <= 2
 
 
+@pytest.mark.slow
 def test_damping_leads_to_the_same_point_and_no_convergence_is_said():
     case = loopy_case()
     expected = infer(*case, tol=1e-13)
@@ -154,6 +155,7 @@ def test_a_faint_source_beside_a_strong_one_is_not_lost(days):
         np.testing.assert_allclose(result.state_prob, expected.state_prob, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_hub_in_both_precisions():
     n = 801
     hub = ContactNetwork.from_events(
