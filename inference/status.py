@@ -36,6 +36,7 @@ class Status(enum.IntEnum):
     COLLAPSED = 6
     WEAK_MOMENTS = 7
     DEGENERATE = 8
+    EMPTY = 9
 
     @property
     def message(self) -> str:
@@ -81,6 +82,10 @@ _SENTENCES: dict[Status, tuple[str, str]] = {
     Status.DEGENERATE: (
         "the data have fewer independent patterns than components were asked for",
         "ask for fewer components",
+    ),
+    Status.EMPTY: (
+        "nothing was found in the data",
+        "check the contrast and the scale of the data",
     ),
 }
 

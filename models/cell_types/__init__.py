@@ -10,6 +10,7 @@ Source: Huang et al., arXiv 1602.01889.
 In reading order:
 
 ============================ =======================================================================
+`detect_cells`               cells of one image, from its pixels; `simulate_ish` draws such images
 `Points`                     cells of many images in a `Window`; `read_points` from a table
 `Counts`                     how many cells of each gene lie in which of the `Bins`; `bin_points`
 `simulate_benchmark`         counts of known types, on which fits are compared
@@ -32,6 +33,7 @@ In reading order:
 from .bayesian import MixtureGibbs, mixture_model
 from .benchmark_data import Benchmark, simulate_benchmark
 from .counts import Bins, CompactCounts, Counts, bin_points
+from .detection import DetectedCells, detect_cells
 from .em import EMResult, VariationalResult, cavi, em, svi
 from .emissions import Emission, GridDensity, TruncatedGaussian, WithClutter
 from .fitting import fit
@@ -44,6 +46,7 @@ from .point_files import read_points
 from .points import Points, Window
 from .profiles import Fit, Solution
 from .selection import TypeChoice, choose_n_types
+from .simulated_images import SimulatedImage, TrueCells, simulate_ish
 from .spectral import SpectralStart, spectral_start
 
 __all__ = [
@@ -53,6 +56,7 @@ __all__ = [
     "Categorical",
     "CompactCounts",
     "Counts",
+    "DetectedCells",
     "EMResult",
     "Emission",
     "Fit",
@@ -62,8 +66,10 @@ __all__ = [
     "MarkedFit",
     "MixtureGibbs",
     "Points",
+    "SimulatedImage",
     "Solution",
     "SpectralStart",
+    "TrueCells",
     "TruncatedGaussian",
     "TypeChoice",
     "VariationalResult",
@@ -74,6 +80,7 @@ __all__ = [
     "bin_points",
     "cavi",
     "choose_n_types",
+    "detect_cells",
     "em",
     "em_points",
     "fit",
@@ -85,6 +92,7 @@ __all__ = [
     "read_points",
     "responsibilities",
     "simulate_benchmark",
+    "simulate_ish",
     "spectral_start",
     "svi",
 ]
