@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from .commands import contact_tracing, deep_linear, ksat
+from .commands import cell_types, contact_tracing, deep_linear, ksat
 
 BAD_INPUT = 2
 NOT_CONVERGED = 1
@@ -78,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     ksat.add_verbs(systems.add_parser("ksat", help="satisfiability of formulas by message passing"))
     contact_tracing.add_verbs(
         systems.add_parser("contact-tracing", help="risk of infection from contacts and tests")
+    )
+    cell_types.add_verbs(
+        systems.add_parser("cell-types", help="types of cells from images of many genes")
     )
     return parser
 

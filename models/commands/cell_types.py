@@ -1,0 +1,134 @@
+"""``cavity cell-types VERB``: cell types from images of stained cells."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.cell_types import DetectedCells
+
+COLUMNS = ("gene", "x", "y", "area", "orientation", "eccentricity", "intensity", "density")
+
+
+def add_verbs(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs of the system and their arguments."""
+    verbs = parser.add_subparsers(metavar="VERB", required=True, dest="verb")
+    _add_detect(verbs.add_parser("detect", help="cells of images, as a table of points"))
+
+
+def _add_detect(detect: argparse.ArgumentParser) -> None:
+    detect.description = (
+        "Find the stained cells of images, one image a gene, and write one row a cell, "
+        f"{','.join(COLUMNS)}: lengths in pixels (or as --pixel-size says), orientation in "
+        "radians. A summary goes to standard error. Exit code 1: no cell in any image, the table "
+        "is written all the same; 2: bad input. Needs the extra 'images'."
+    )
+    detect.set_defaults(handler=_detect)
+    add = detect.add_argument
+    add(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="PNG, TIFF or JPEG, grey or colour; the name of the file is that of the gene",
+    )
+    add("--gene", metavar="NAME", help="name of the gene, for one image")
+    add(
+        "--radius",
+        type=_positive,
+        metavar="PX",
+        help="typical radius of a cell in pixels (default: estimated from each image)",
+    )
+    add("--bright", action="store_true", help="cells are brighter than the background")
+    add(
+        "--pixel-size",
+        type=_positive,
+        metavar="L",
+        default=1.0,
+        help="length of a pixel, the unit of the table (default 1)",
+    )
+    add("--out", type=Path, metavar="POINTS.csv", required=True, help="write the table here")
+
+
+def _detect(arguments: argparse.Namespace) -> int:
+    genes = _gene_names(arguments)
+    if not arguments.out.parent.is_dir():
+        raise ValueError(f"{arguments.out}: there is no folder {arguments.out.parent}")
+    if arguments.out.is_dir():
+        raise ValueError(f"{arguments.out}: expected a file to write, got a folder")
+
+    from models.cell_types import detect_cells
+
+    found = {}
+    for gene, path in zip(genes, arguments.images):
+        image = _read_image(path)
+        try:
+            cells = detect_cells(
+                image,
+                radius_px=arguments.radius,
+                bright=arguments.bright,
+                pixel_size=arguments.pixel_size,
+            )
+        except ValueError as fault:
+            raise ValueError(f"{path}: {fault}") from None
+        found[gene] = cells
+        print(
+            f"{path}: {len(cells):,} cells, typical radius {cells.radius_px:.3g} pixels, "
+            f"{cells.n_border} at the border left out",
+            file=sys.stderr,
+            flush=True,
+        )
+    _write_cells(arguments.out, found)
+    if any(map(len, found.values())):
+        return 0
+    print("cavity: no cells found; check the images, --radius and --bright", file=sys.stderr)
+    return 1
+
+
+def _gene_names(arguments: argparse.Namespace) -> list[str]:
+    if arguments.gene is not None:
+        if len(arguments.images) > 1 or not arguments.gene.strip():
+            raise ValueError("--gene: expected the name of a gene, and one image with it")
+        return [arguments.gene.strip()]
+    names = [Path(path).stem for path in arguments.images]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise ValueError(f"IMAGE: expected one image a gene, got two of {name}")
+    return names
+
+
+def _read_image(path: str) -> Any:
+    try:
+        from imageio.v3 import imread  # comes with scikit-image
+    except ImportError:
+        raise ValueError(
+            "reading images needs scikit-image, the extra 'images': pip install 'cavity[images]'"
+        ) from None
+    content = Path(path).read_bytes()
+    try:
+        return imread(content, extension=Path(path).suffix.lower() or ".png")
+    except Exception:  # every format has errors of its own
+        raise ValueError(f"{path}: expected an image (PNG, TIFF, JPEG), got another file") from None
+
+
+def _write_cells(path: Path, found: dict[str, DetectedCells]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for gene, cells in found.items():
+            columns = [*cells.centroid.T, *(cells.marks[name] for name in COLUMNS[3:])]
+            writer.writerows([gene, *map(repr, row)] for row in zip(*(c.tolist() for c in columns)))
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0.0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return number
