@@ -1,5 +1,6 @@
 """One package a system: open one and you see the paper.
 
+``cell_types``       cell types from images of points, one a gene (arXiv 1602.01889)
 ``contact_tracing``  who is infected, from contacts and tests (arXiv 2009.09422)
 ``deep_linear``      Bayesian deep linear networks at finite width (arXiv 2406.03260)
 ``ksat``             K-SAT: belief and survey propagation, decimation, local search
