@@ -116,7 +116,7 @@ def infer(
         ``"parallel"``: the same equations in JAX, on any device.
     message_dtype
         Precision of messages and results; float32 halves the memory and costs about 1e-7.
-        Everything in between is computed in double precision.
+        The sequential schedule computes everything in between in double precision.
     window
         Only the last so many days are looked at, and observations before them forgotten. The
         window starts from what was believed about its first day when that day was the last one
