@@ -23,6 +23,7 @@ In reading order:
 `beta_given_maps`            the weights of new genes at maps of a fit
 `gibbs`                      draws from the posterior, fast and exact; `mixture_model` the same for
                              NumPyro (NUTS, SVI), `MixtureGibbs` its Gibbs kernel
+`exact_posterior`            of some ten cells, `exact_weights` at known maps: sums over all types
 `log_likelihood_points`      and `log_likelihood_counts`: Poisson, in space and in bins
 `responsibilities`           which type a cell is of, with marks
 `GridDensity`                and `TruncatedGaussian`: positions; `WithClutter` adds a uniform type
@@ -36,6 +37,13 @@ from .counts import Bins, CompactCounts, Counts, bin_points
 from .detection import DetectedCells, detect_cells
 from .em import EMResult, VariationalResult, cavi, em, svi
 from .emissions import Emission, GridDensity, TruncatedGaussian, WithClutter
+from .exact import (
+    ExactPosterior,
+    ExactWeights,
+    exact_posterior,
+    exact_weights,
+    exact_weights_points,
+)
 from .fitting import fit
 from .gibbs_sampler import GibbsDraws, gibbs
 from .known_maps import WeightsResult, beta_given_maps
@@ -59,6 +67,8 @@ __all__ = [
     "DetectedCells",
     "EMResult",
     "Emission",
+    "ExactPosterior",
+    "ExactWeights",
     "Fit",
     "GibbsDraws",
     "GridDensity",
@@ -83,6 +93,9 @@ __all__ = [
     "detect_cells",
     "em",
     "em_points",
+    "exact_posterior",
+    "exact_weights",
+    "exact_weights_points",
     "fit",
     "fit_marked",
     "gibbs",
