@@ -220,6 +220,10 @@ def cavi(
     return result
 
 
+_LEAST_KEPT = 0.2
+"""Of an expected number of cells, by a leap: none falls to zero, from where it could not rise."""
+
+
 def ascend(
     table: GeneTable,
     membership: Floats,
@@ -230,9 +234,15 @@ def ascend(
     tol: float,
     max_steps: int,
     check_every: int,
+    n_in_a_row: int = 3,
+    leaps: bool = False,
     should_stop: Stop = never,
 ) -> VariationalResult:
-    """Do `cavi` on a checked table of counts that is on its device already."""
+    """Do `cavi` on a checked table of counts that is on its device already.
+
+    With ``leaps`` the expected numbers of cells are taken further in the direction in which they
+    moved last, where that raises the bound.
+    """
     gamma = concentration + membership * table.n_cells[:, None]
     lam = map_concentration + maps * table.n_cells.sum() / len(maps)
     prior = table.number(concentration), table.number(map_concentration)
@@ -244,9 +254,19 @@ def ascend(
         new = cavi_steps(table.values, *table.put_state(*state), *prior, n_steps)
         return table.host_rows(new[0]), table.host(new[1])
 
+    def leap(
+        before: tuple[Floats, Floats], now: tuple[Floats, Floats], length: float
+    ) -> tuple[Floats, Floats]:
+        gamma, lam = (
+            least + np.maximum(new - least + length * (new - old), _LEAST_KEPT * (new - least))
+            for old, new, least in zip(before, now, (concentration, map_concentration))
+        )
+        return gamma, lam
+
     n_cells = int(table.n_cells.sum())
-    goal = Goal(tol * n_cells, max_steps, check_every)
-    return _variational(*drive((gamma, lam), advance, objective, goal, should_stop), n_cells)
+    goal = Goal(tol * n_cells, max_steps, check_every, n_in_a_row)
+    ways = leap if leaps else None
+    return _variational(*drive((gamma, lam), advance, objective, goal, should_stop, ways), n_cells)
 
 
 def _variational(state: tuple[Floats, Floats], course: Course, n_cells: int) -> VariationalResult:

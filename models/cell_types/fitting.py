@@ -1,4 +1,8 @@
-"""The fit that users call: several starts, EM then mean field from each, the highest bound wins."""
+"""The fit that users call: several starts, EM then mean field from each, the highest bound wins.
+
+Where bounds do not tell the best ones apart, the one from the spectral start is taken, so that a
+fit does not hang on the key.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,7 @@ N_WARM_UP, N_STEPS, CHECK_EVERY = 60, 150, 25
 """Steps of EM, at most of mean field, and between two looks at its bound."""
 WARM_UP_COUNTS = (0.02, 1.0)
 """Pseudo-counts of membership and of maps in the steps of EM."""
-TOL = 5e-5
+TOL = 2.5e-5
 """Of the change of the bound, in nats a cell and step."""
 NEAR_TIE = 500 / 6e5
 """Differences of the bound, in nats a cell, that do not tell which solution is the better one."""
@@ -105,7 +109,10 @@ def fit(
     Notes
     -----
     From each start 60 steps of EM with pseudo-counts, then mean-field steps until the bound changes
-    by less than 5e-5 nats a cell, at most 150. Mean field alone would stay near a random start.
+    by less than 2.5e-5 nats a cell, at most 150. Mean field alone would stay near a random start.
+    Every 25 steps the state leaps on in the direction in which it moved, where that raises the
+    bound; 150 steps lead about as far as 400 without. The best bound wins; if that of the spectral
+    start is within ``near_tie_gap`` of it, the spectral one.
 
     Examples
     --------
@@ -169,7 +176,7 @@ class Solver:
         progress: bool | None = False,
         should_stop: Stop = never,
     ) -> list[Run]:
-        """Return where all starts led, by falling bound.
+        """Return where all starts led, the fit first, the others by falling bound.
 
         Raises
         ------
@@ -187,7 +194,13 @@ class Solver:
                     break
                 runs.append(self._run_one(name, keys[name], should_stop))
                 bar.update(1)
-        return sorted(runs, key=lambda run: -run[2].elbo)
+        least = max(run[2].elbo for run in runs) - NEAR_TIE * self.table.n_cells.sum()
+
+        def rank(run: Run) -> tuple[bool, float]:
+            name, _, result = run
+            return not (name == "spectral" and result.elbo >= least), -result.elbo
+
+        return sorted(runs, key=rank)
 
     def _run_one(self, name: str, key: jax.Array, should_stop: Stop) -> Run:
         n_genes = len(self.values)
@@ -216,6 +229,8 @@ class Solver:
             tol=TOL,
             max_steps=N_STEPS,
             check_every=CHECK_EVERY,
+            n_in_a_row=1,
+            leaps=True,
             should_stop=should_stop,
         )
         return name, status, result

@@ -32,15 +32,19 @@ def evidence_bound(
 
     Of the cells in their order: the bound for counts has ``sum_g log(n_g! / prod X!)`` more.
     """
-    tokens = token_log_likelihood(table, geometric_mean(gamma), geometric_mean(lam))
-    divergence = _divergence(gamma, concentration) + _divergence(lam, map_concentration)
-    return tokens - divergence
+    log_membership, log_maps = mean_log(gamma), mean_log(lam)
+    tokens = token_log_likelihood(table, np.exp(log_membership), np.exp(log_maps))
+    return (
+        tokens
+        - _divergence(gamma, concentration, log_membership)
+        - _divergence(lam, map_concentration, log_maps)
+    )
 
 
-def geometric_mean(concentration: Floats) -> Floats:
-    """Return ``exp(E log p)`` under Dirichlet laws of the rows."""
+def mean_log(concentration: Floats) -> Floats:
+    """Return ``E log p`` under Dirichlet laws of the rows."""
     safe = np.maximum(concentration, _LEAST_CONCENTRATION)
-    return np.exp(digamma(safe) - digamma(safe.sum(axis=1, keepdims=True)))
+    return digamma(safe) - digamma(safe.sum(axis=1, keepdims=True))
 
 
 def kkt_residual(
@@ -80,11 +84,13 @@ def _per_entry(extra: float, prob: Floats) -> Floats | float:
     return extra / np.maximum(prob, _LEAST_RATE) if extra else 0.0
 
 
-def _divergence(parameters: Floats, concentration: float) -> float:
-    """Return the sum over rows of ``KL(Dirichlet(row) || Dirichlet(concentration))``."""
+def _divergence(parameters: Floats, concentration: float, log_prob: Floats) -> float:
+    """Return the sum over rows of ``KL(Dirichlet(row) || Dirichlet(concentration))``.
+
+    ``log_prob`` is what `mean_log` says of the rows.
+    """
     size = parameters.shape[1]
     total = parameters.sum(axis=1)
-    log_prob = digamma(parameters) - digamma(total)[:, None]
     posterior = gammaln(total) - gammaln(parameters).sum(axis=1)
     prior = gammaln(size * concentration) - size * gammaln(concentration)
     return float((posterior - prior + ((parameters - concentration) * log_prob).sum(axis=1)).sum())

@@ -39,7 +39,7 @@ class Solution(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """Cell types: the solution of highest evidence bound, types by falling number of cells.
+    """Cell types: the solution that the evidence bound prefers, types by falling number of cells.
 
     Arrays have the rows and columns of the caller. A gene without cells has even membership, a bin
     without cells has 0 in every map.
@@ -64,7 +64,7 @@ class Fit:
     status: Status
     """``CONVERGED``, ``MAX_STEPS``, or ``DEGENERATE`` where genes have too few patterns."""
     solutions: tuple[Solution, ...]
-    """All starts by falling bound, the first is the fit itself."""
+    """All starts: first the fit itself, then the others by falling bound."""
     near_tie_gap: float
     """Bounds closer than this, in nats, do not tell solutions apart."""
     genes: tuple[str, ...]
@@ -213,26 +213,45 @@ class Fit:
         """
         features = {"share": self.type_share}
         if self.bins is not None:
-            features |= _map_features(self.maps, self.bins)
+            features |= map_features(self.maps, self.bins)
         cells = self.points if points is None else points
-        if cells is None or not cells.marks:
-            return features
-        weight = self.assign(cells)
-        weight /= weight.sum(axis=0)
-        for name, mark in cells.marks.items():
-            if name == "orientation":
-                axis = weight.T @ np.exp(2j * mark)
-                features[name] = np.angle(axis) / 2 % np.pi
-                features["orientation_order"] = np.abs(axis)
-            else:
-                mean = weight.T @ mark
-                features[name] = mean
-                square = np.einsum("nk,nk->k", weight, (mark[:, None] - mean) ** 2)
-                features[f"{name}_sd"] = np.sqrt(square)
+        if cells is not None and cells.marks:
+            features |= mark_features(cells, self.assign(cells))
         return features
 
 
-def _map_features(maps: Floats, bins: Bins) -> dict[str, Floats]:
+def mark_features(points: Points, probability: Floats) -> dict[str, Floats]:
+    """Return mean and spread of every mark in cells that are of a type with a probability.
+
+    Parameters
+    ----------
+    points
+        Marked cells.
+    probability
+        ``(n_cells, n_types)``.
+
+    Returns
+    -------
+    dict
+        ``{feature: (n_types,)}``, see `Fit.type_features`.
+    """
+    features: dict[str, Floats] = {}
+    weight = probability / probability.sum(axis=0)
+    for name, mark in points.marks.items():
+        if name == "orientation":
+            axis = weight.T @ np.exp(2j * mark)
+            features[name] = np.angle(axis) / 2 % np.pi
+            features["orientation_order"] = np.abs(axis)
+        else:
+            mean = weight.T @ mark
+            features[name] = mean
+            square = np.einsum("nk,nk->k", weight, (mark[:, None] - mean) ** 2)
+            features[f"{name}_sd"] = np.sqrt(square)
+    return features
+
+
+def map_features(maps: Floats, bins: Bins) -> dict[str, Floats]:
+    """Return where the types of ``(n_types, n_bins)`` maps lie, see `Fit.type_features`."""
     mean = maps @ bins.center
     spread = np.sqrt(np.maximum(maps @ bins.center**2 - mean**2, 0.0))
     area = np.where(bins.area > 0, bins.area, 1.0)

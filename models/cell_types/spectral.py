@@ -51,6 +51,8 @@ class Moments(NamedTuple):
     triple_weight: Floats
     mean: Floats
     """``(n_bins,)`` first moment."""
+    repeated: Floats
+    """``(n_bins,)`` part of the cells of each bin paired with themselves."""
     total: float
     """Sum of the Dirichlet parameters."""
 
@@ -63,12 +65,10 @@ class Moments(NamedTuple):
 
     def paired(self, columns: Floats) -> Floats:
         """Return the second moment of distinct cells times ``(n_bins, n)``."""
-        product, diagonal = np.zeros_like(columns), np.zeros(len(columns))
+        product = -self.repeated[:, None] * columns
         for part, x in self.blocks():
-            weighted = x * self.pair_weight[part, None]
-            product += weighted.T @ (x @ columns)
-            diagonal += weighted.sum(axis=0)
-        return product - diagonal[:, None] * columns
+            product += x.T @ (self.pair_weight[part, None] * (x @ columns))
+        return product
 
     def second(self, columns: Floats) -> Floats:
         """Return M2 times ``(n_bins, n)``."""
@@ -183,10 +183,12 @@ def estimate_moments(values: NDArray[np.int32], total: float, gene_offset: float
         )
     weight /= weight.sum()
     n = np.maximum(n, 3.0)
-    mean = np.zeros(values.shape[1])
-    moments = Moments(values, weight / (n * (n - 1)), weight / (n * (n - 1) * (n - 2)), mean, total)
+    pair_weight = weight / (n * (n - 1))
+    mean, repeated = np.zeros((2, values.shape[1]))
+    moments = Moments(values, pair_weight, pair_weight / (n - 2), mean, repeated, total)
     for part, x in moments.blocks():
         mean += (weight / n)[part] @ x
+        repeated += pair_weight[part] @ x
     return moments
 
 
