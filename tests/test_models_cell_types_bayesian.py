@@ -49,6 +49,21 @@ def test_gibbs_is_exact():
     assert draws.log_likelihood[2, 7] == pytest.approx((TABLE * value).sum(), abs=1e-5)
 
 
+def test_a_stopped_sampler_returns_the_draws_so_far():
+    values = np.full((50, 50), 1000)  # many cells: few sweeps between two looks
+    options = {"num_warmup": 10, "num_samples": 40, "num_chains": 2, "progress": False}
+    whole = gibbs(values, 2, **options)
+    asked = iter([False, True])
+    part = gibbs(values, 2, **options, should_stop=lambda: next(asked))
+    n_draws = part.membership.shape[1]
+    assert part.maps.shape == (2, n_draws, 2, 50)
+    assert part.log_likelihood.shape == (2, n_draws)
+    assert 0 < n_draws < 40
+    np.testing.assert_array_equal(part.membership, whole.membership[:, :n_draws])
+    none = gibbs(values, 2, **options | {"num_warmup": 100}, should_stop=lambda: True)
+    assert none.membership.shape == (2, 0, 50, 2)
+
+
 @pytest.mark.slow
 @pytest.mark.statistical
 def test_the_numpyro_kernel_is_exact():

@@ -50,3 +50,20 @@ def test_an_interrupted_choice_is_that_of_the_candidates_so_far(key):
     values = np.full((6, 6), 5)
     choice = choose_n_types(values, [1, 2], restarts=0, key=key, should_stop=lambda: True)
     assert (choice.candidates, choice.n_types) == ((1,), 1)
+
+
+def test_without_candidates_the_numbers_climb_and_the_gap_below_the_choice_is_halved(key):
+    small = simulate_benchmark(7, n_genes=250, n_types=5, shape=(9, 8))
+    choice = choose_n_types(small.counts, restarts=0, key=key)
+    assert choice.candidates[:5] == (1, 2, 3, 4, 5)
+    assert choice.n_types == 5
+    # two rungs of the ladder above the best, and no more
+    assert choice.candidates[5:] == (6, 8, 10)[: len(choice.candidates) - 5]
+    again = choose_n_types(small.counts, choice.candidates, restarts=0, key=key)
+    np.testing.assert_array_equal(again.per_gene, choice.per_gene)
+
+
+def test_a_climb_ends_at_the_largest_possible_number(key):
+    values = np.full((6, 2), 40) - np.arange(6)[:, None] % 2 * [[30, 0]]
+    assert choose_n_types(values, restarts=0, key=key).candidates == (1, 2)
+    assert choose_n_types(values[:, :1], restarts=0, key=key).candidates == (1,)

@@ -45,10 +45,21 @@ def check_n_types(n_types: int, values: NDArray[Any]) -> int:
         If it is not from 1 to the smaller of the numbers of genes and bins with cells.
     """
     number = positive_int("n_types", n_types)
-    genes, bins = (int(np.count_nonzero(values.any(axis=axis))) for axis in (1, 0))
+    genes, bins = _genes_and_bins(values)
     if number > min(genes, bins):
         raise ValueError(
             f"n_types: expected at most {min(genes, bins)}, got {number}; cells of {genes} genes "
             f"lie in {bins} bins"
         )
     return number
+
+
+def most_types(values: NDArray[Any]) -> int:
+    """Return the largest number that `check_n_types` lets pass, 0 without cells."""
+    return min(_genes_and_bins(values))
+
+
+def _genes_and_bins(values: NDArray[Any]) -> tuple[int, int]:
+    """Return the numbers of genes and of bins with cells."""
+    genes, bins = (int(np.count_nonzero(values.any(axis=axis))) for axis in (1, 0))
+    return genes, bins
