@@ -45,6 +45,7 @@ def to_arviz(
     source: Any,
     *,
     sample_stats: Mapping[str, ArrayLike] | None = None,
+    log_likelihood: Mapping[str, ArrayLike] | None = None,
     coords: Mapping[str, Sequence[Any]] | None = None,
     dims: Mapping[str, Sequence[str]] | None = None,
 ) -> Any:
@@ -58,6 +59,8 @@ def to_arviz(
         sample statistic; the pointwise log-likelihood is never computed.
     sample_stats
         Statistics ``(chain, draw, ...)`` to go with a mapping, such as ``{"lp": ...}``.
+    log_likelihood
+        Of every observation ``(chain, draw, ...)``, to go with a mapping: what ``arviz.loo`` needs.
     coords
         Labels of the named dimensions.
     dims
@@ -66,12 +69,12 @@ def to_arviz(
     Returns
     -------
     ArviZ data container
-        With group ``posterior``, and ``sample_stats`` if there are any.
+        With group ``posterior``, and ``sample_stats`` and ``log_likelihood`` if there are any.
 
     Raises
     ------
     TypeError
-        If ``source`` is neither, or ``sample_stats`` comes with an MCMC run.
+        If ``source`` is neither, or one of these groups comes with an MCMC run.
     ValueError
         If an MCMC has not run, a mapping is empty, or its arrays have fewer than two axes or
         differ in ``(chain, draw)``.
@@ -82,8 +85,9 @@ def to_arviz(
     }
     if isinstance(source, Mapping):
         groups = {"posterior": _draw_arrays("source", source)}
-        if sample_stats is not None:
-            groups["sample_stats"] = _draw_arrays("sample_stats", sample_stats)
+        for name, group in (("sample_stats", sample_stats), ("log_likelihood", log_likelihood)):
+            if group is not None:
+                groups[name] = _draw_arrays(name, group)
         sizes = {array.shape[:2] for group in groups.values() for array in group.values()}
         if len(sizes) > 1:
             raise ValueError(f"source: expected one (chain, draw) for all, got {sorted(sizes)}")
@@ -99,6 +103,8 @@ def to_arviz(
         )
     if sample_stats is not None:
         raise TypeError("sample_stats: an MCMC run brings its own, pass them with a mapping only")
+    if log_likelihood is not None:
+        raise TypeError("log_likelihood: expected it with a mapping only, not with an MCMC run")
     if source.last_state is None:
         raise ValueError("source: this MCMC has no draws yet; call its run first")
     az = _import_arviz()

@@ -233,13 +233,15 @@ def test_a_mapping_becomes_a_container_and_comes_back():
     data = to_arviz(
         {"w": draws, "spin": np.sign(draws).astype(np.int8), "b": jnp.asarray(draws[..., 0])},
         sample_stats={"lp": draws[..., 1]},
-        dims={"w": ("unit",)},
+        log_likelihood={"y": 2 * draws},
+        dims={"w": ("unit",), "y": ("unit",)},
         coords={"unit": ("x", "y", "z")},
     )
     np.testing.assert_array_equal(posterior_array(data, "w"), draws)
     np.testing.assert_array_equal(posterior_array(data, "b"), jnp.asarray(draws[..., 0]))
     assert posterior_array(data, "spin").dtype == np.int8
     np.testing.assert_array_equal(data["sample_stats"]["lp"].values, draws[..., 1])
+    np.testing.assert_array_equal(data["log_likelihood"]["y"].sel(unit="z"), 2 * draws[..., 2])
     assert data["posterior"]["w"].dims == ("chain", "draw", "unit")
     np.testing.assert_array_equal(data["posterior"]["w"].sel(unit="y").values, draws[..., 1])
 
@@ -269,6 +271,8 @@ def test_statistics_must_fit_the_draws():
         to_arviz({"x": np.zeros((2, 5))}, sample_stats={"lp": np.zeros((2, 4))})
     with pytest.raises(ValueError, match="sample_stats: expected at least one"):
         to_arviz({"x": np.zeros((2, 5))}, sample_stats={})
+    with pytest.raises(ValueError, match="log_likelihood: expected draws"):
+        to_arviz({"x": np.zeros((2, 5))}, log_likelihood={"y": np.zeros(5)})
 
 
 def test_a_source_of_another_type_is_refused():
@@ -339,6 +343,8 @@ def test_the_names_of_dimensions_can_be_given(mcmc):
 def test_an_mcmc_brings_its_own_statistics(mcmc):
     with pytest.raises(TypeError, match="sample_stats: an MCMC run brings its own"):
         to_arviz(mcmc, sample_stats={"lp": np.zeros((2, 12))})
+    with pytest.raises(TypeError, match="log_likelihood: expected it with a mapping only"):
+        to_arviz(mcmc, log_likelihood={"y": np.zeros((2, 12))})
 
 
 def test_an_mcmc_that_has_not_run_is_refused():

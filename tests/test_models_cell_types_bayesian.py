@@ -146,20 +146,6 @@ def test_calibration_on_what_no_order_changes():
     assert np.all(wrong[[0, 3, 4]] < 1e-4), wrong  # and mean intensities do not notice
 
 
-@pytest.mark.slow
-@pytest.mark.statistical
-def test_intervals_of_the_intensity_cover():
-    data = simulate_benchmark(3, n_genes=80, n_types=3, shape=(8, 8))
-    draws = gibbs(data.counts, 3, num_warmup=300, num_samples=1500, num_chains=2, progress=False)
-    intensity = (draws.membership[:, ::3].astype(np.float32) @ draws.maps[:, ::3]).reshape(
-        -1, 80, data.counts.values.shape[1]
-    )
-    low, high = np.quantile(intensity, [0.05, 0.95], axis=0)
-    truth = data.membership @ data.maps
-    covered = np.mean((low <= truth) & (truth <= high))
-    assert 0.87 < covered < 0.93
-
-
 def test_relabelled_chains_agree_on_a_well_separated_problem():
     data = simulate_benchmark(3, n_genes=80, n_types=3, shape=(8, 8))
     found = fit(data.counts, 3, key=jax.random.key(0))

@@ -199,7 +199,8 @@ def cavi(
     Notes
     -----
     Blei, Ng, Jordan, JMLR 3, 993 (2003). The bound never falls. Standard deviations of membership
-    come out about three times too small, those of maps are nearly right.
+    come out about three times too small, those of maps are nearly right; 90 % intervals of
+    intensities (membership times maps) hold the truth in about 82 %. Take intervals from `gibbs`.
     """
     check_concentrations(concentration, map_concentration)
     check_on_failure(on_failure)

@@ -43,6 +43,10 @@ class Fit:
 
     Arrays have the rows and columns of the caller. A gene without cells has even membership, a bin
     without cells has 0 in every map.
+
+    Take intervals from `gibbs` (``start=`` this fit), not from ``gamma`` and ``lam``: what those say
+    of memberships is about three times too narrow, and their 90 % intervals of intensities hold the
+    truth in about 82 %.
     """
 
     membership: Floats
@@ -50,8 +54,7 @@ class Fit:
     maps: Floats
     """``(n_types, n_bins)``: where the cells of a type lie, rows sum to 1."""
     gamma: Floats
-    """``(n_genes, n_types)`` Dirichlet parameters of membership. The laws are about three times too
-    narrow, as those of mean-field fits are."""
+    """``(n_genes, n_types)`` Dirichlet parameters of membership: too narrow for intervals."""
     lam: Floats
     """``(n_types, n_bins)`` Dirichlet parameters of the maps; 0 in bins without cells."""
     elbo: float
