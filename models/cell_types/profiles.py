@@ -44,9 +44,9 @@ class Fit:
     Arrays have the rows and columns of the caller. A gene without cells has even membership, a bin
     without cells has 0 in every map.
 
-    Take intervals from `gibbs` (``start=`` this fit), not from ``gamma`` and ``lam``: what those say
-    of memberships is about three times too narrow, and their 90 % intervals of intensities hold the
-    truth in about 82 %.
+    Take intervals from `gibbs` (``start=`` this fit), not from ``gamma`` and ``lam``: what those
+    say of memberships is about three times too narrow, and their 90 % intervals of intensities hold
+    the truth in about 82 %.
     """
 
     membership: Floats
