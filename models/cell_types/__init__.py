@@ -24,6 +24,8 @@ In reading order:
 `gibbs`                      draws from the posterior, fast and exact; `mixture_model` the same for
                              NumPyro (NUTS, SVI), `MixtureGibbs` its Gibbs kernel
 `exact_posterior`            of some ten cells, `exact_weights` at known maps: sums over all types
+`match_profiles`             inferred types and those of an independent reference, `read_profiles`
+`permutation_test`           whether they agree by chance; `split_half_ceiling`, `stability`
 `log_likelihood_points`      and `log_likelihood_counts`: Poisson, in space and in bins
 `responsibilities`           which type a cell is of, with marks
 `GridDensity`                and `TruncatedGaussian`: positions; `WithClutter` adds a uniform type
@@ -52,16 +54,28 @@ from .mark_emissions import AxialVonMises, Categorical, LogNormal
 from .marked import MarkedFit, em_points, fit_marked
 from .point_files import read_points
 from .points import Points, Window
+from .profile_files import read_profiles
+from .profile_matching import Match, match_profiles
+from .profile_tables import ProfileTable
 from .profiles import Fit, Solution
 from .selection import TypeChoice, choose_n_types
 from .simulated_images import SimulatedImage, TrueCells, simulate_ish
 from .spectral import SpectralStart, spectral_start
+from .validation import (
+    Ceiling,
+    PermutationTest,
+    Stability,
+    permutation_test,
+    split_half_ceiling,
+    stability,
+)
 
 __all__ = [
     "AxialVonMises",
     "Benchmark",
     "Bins",
     "Categorical",
+    "Ceiling",
     "CompactCounts",
     "Counts",
     "DetectedCells",
@@ -74,11 +88,15 @@ __all__ = [
     "GridDensity",
     "LogNormal",
     "MarkedFit",
+    "Match",
     "MixtureGibbs",
+    "PermutationTest",
     "Points",
+    "ProfileTable",
     "SimulatedImage",
     "Solution",
     "SpectralStart",
+    "Stability",
     "TrueCells",
     "TruncatedGaussian",
     "TypeChoice",
@@ -101,11 +119,16 @@ __all__ = [
     "gibbs",
     "log_likelihood_counts",
     "log_likelihood_points",
+    "match_profiles",
     "mixture_model",
+    "permutation_test",
     "read_points",
+    "read_profiles",
     "responsibilities",
     "simulate_benchmark",
     "simulate_ish",
     "spectral_start",
+    "split_half_ceiling",
+    "stability",
     "svi",
 ]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from array import array
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
 from .points import AngleUnit, Outside, Points, Window
+from .text_tables import finite_number, numbered_rows, refuse
 
 _NEEDED = ("gene", "x", "y")
 
@@ -57,7 +54,7 @@ def read_points(
     name = os.fspath(path)
     genes: list[str] = []
     shared: dict[str, str] = {}
-    rows = _rows(name)
+    rows = numbered_rows(name, _header, "cells below a header gene,x,y")
     header = next(rows)[1]
     place = header.index("gene")
     others = [i for i in range(len(header)) if i != place]
@@ -66,10 +63,10 @@ def read_points(
     for line, row in rows:
         label = row[place].strip()
         if not label:
-            _stop(name, line, "column 'gene': expected the name of a gene, got ''")
+            refuse(name, line, "column 'gene': expected the name of a gene, got ''")
         genes.append(shared.setdefault(label, label))  # one object for all cells of a gene
         for i, append in columns:
-            append(_number(row[i], name, line, header[i]))
+            append(finite_number(row[i], name, line, header[i]))
     position = np.column_stack([numbers.pop("x"), numbers.pop("y")])
     try:
         return Points.from_labels(
@@ -84,67 +81,7 @@ def read_points(
         raise ValueError(f"{name}: {fault}") from None
 
 
-def _rows(path: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the header as names, then line and cells of each row that is not empty."""
-    width = 0
-    line = 1
-    n_rows = 0
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            for row in reader:
-                line = reader.line_num
-                if not row:
-                    continue
-                if not width:
-                    width = len(row)
-                    yield line, _header(path, line, row)
-                    continue
-                if len(row) != width:
-                    _stop(path, line, f"expected {width} cells as in the header, got {len(row)}")
-                n_rows += 1
-                yield line, row
-    except UnicodeDecodeError:
-        _refuse_bytes(path)
-    except csv.Error as fault:
-        line = max(reader.line_num, 1)
-        _stop(path, line, f"expected comma-separated values, got a defect: {fault}")
-    if not n_rows:
-        _stop(path, line, "expected cells below a header gene,x,y, got none")
-
-
-def _header(path: str, line: int, row: list[str]) -> list[str]:
-    names = [cell.strip().lower() for cell in row]
+def _header(path: str, line: int, names: list[str]) -> None:
     for needed in _NEEDED:
         if needed not in names:
-            _stop(path, line, f"header: expected a column {needed!r}, got {', '.join(names)}")
-    for i, name in enumerate(names):
-        if not name or name in names[:i]:
-            _stop(path, line, f"header: expected each column once and named, got {name!r}")
-    return names
-
-
-def _number(cell: str, path: str, line: int, column: str) -> float:
-    try:
-        number = float(cell)
-    except ValueError:
-        number = np.nan
-    # float() also reads "1_0", which no other program takes for a number
-    if not abs(number) < np.inf or "_" in cell:
-        shown = cell if len(cell) <= 40 else cell[:37] + "..."
-        _stop(path, line, f"column {column!r}: expected a finite number, got {shown!r}")
-    return number
-
-
-def _refuse_bytes(path: str) -> NoReturn:
-    data = Path(path).read_bytes()
-    line = 1
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as fault:
-        line += data[: fault.start].count(b"\n")
-    _stop(path, line, "expected UTF-8 text, got other bytes")
-
-
-def _stop(path: str, line: int, message: str) -> NoReturn:
-    raise ValueError(f"{path}:{line}: {message}") from None
+            refuse(path, line, f"header: expected a column {needed!r}, got {', '.join(names)}")
