@@ -151,7 +151,8 @@ def test_parameters_are_fitted(capsys):
 
 @pytest.mark.parametrize("status", [Status.CONVERGED, Status.MAX_STEPS])
 def test_a_fit_of_given_probabilities_is_of_their_factor(capsys, monkeypatch, status):
-    def fit(network, observations, epidemic):
+    def fit(network, observations, epidemic, **options):
+        assert options == {"tol": 0.02, "progress": None}
         assert network.common_prob == 0.2
         names = ("transmission_prob", "recovery_prob", "seed_prob")
         values, errors = (1.5, 0.3, 0.1), (0.5, 0.02, np.inf)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TRANSMISSION, RECOVERY, SEED_PROB = 0.02, 0.1, 0.01
 COLUMNS = ("person", "p_susceptible", "p_infected", "p_recovered", "rank")
+FIT_TOL = 0.02
 _MOST_DAYS = 2**15 - 1
 
 
@@ -165,7 +166,7 @@ def _fitted(
 
     network = study.network
     largest = max(float(network.forward_prob.max()), float(network.backward_prob.max()))
-    fit = fit_epidemic(network, study.observations, epidemic)
+    fit = fit_epidemic(network, study.observations, epidemic, tol=FIT_TOL, progress=None)
     factor = min(fit.transmission_prob, 1.0 / largest)  # but for rounding
     unit = 1.0 if study.has_column else largest
     transmission = f"{factor * unit:g}{_margin(fit.standard_errors['transmission_prob'] * unit)}"
