@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from inference.status import CavityWarning, Status
-from models.cell_types import detect_cells, simulate_ish
+from models.cell_types import TrueCells, detect_cells, draw_ish, simulate_ish
 
 skimage_measure = pytest.importorskip("skimage.measure")
 
@@ -225,3 +225,31 @@ def test_the_truth_of_a_simulated_image():
         simulate_ish(3, n_cells=60, shape=(64, 64))
     with pytest.raises(ValueError, match="condition: expected one of easy"):
         simulate_ish(3, "simple")
+
+
+def test_given_cells_are_drawn():
+    image, truth = simulate_ish(3, "easy", n_cells=20, noise=0.0, uneven=0.0, shape=(128, 160))
+    again = draw_ish(truth, 0, shape=(128, 160), noise=0.0, uneven=0.0)
+    np.testing.assert_array_equal(again, image)
+    noisy = draw_ish(truth, 0, shape=(128, 160), noise=0.05, uneven=0.0)
+    assert np.std(noisy - image) == pytest.approx(0.05, rel=0.1)
+    at_the_edge = truth._replace(centroid=truth.centroid * 0.0 - 0.5)
+    assert draw_ish(at_the_edge, 0, shape=(128, 160)).shape == (128, 160)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"centroid": np.array([[50.0, 20.0]])}, "centroid: expected places in the image, got 1"),
+        ({"semi_axes": np.array([[4.0, 5.0]])}, "semi_axes: expected first the major"),
+        ({"semi_axes": np.array([[4.0, 0.0]])}, "semi_axes: expected first the major"),
+        ({"semi_axes": np.array([[4.0]])}, "two numbers a cell"),
+        ({"orientation": np.zeros(2)}, "orientation: "),
+        ({"depth": np.array([np.nan])}, "depth: "),
+        ({"depth": np.array([-1.0])}, "depth: expected numbers of at least 0"),
+    ],
+)
+def test_cells_that_cannot_be_drawn_are_refused(change, message):
+    cells = TrueCells(np.array([[20.0, 20.0]]), np.array([[5.0, 4.0]]), np.zeros(1), np.ones(1))
+    with pytest.raises(ValueError, match=message):
+        draw_ish(cells._replace(**change), 0, shape=(40, 40))

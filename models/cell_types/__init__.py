@@ -10,7 +10,8 @@ Source: Huang et al., arXiv 1602.01889.
 In reading order:
 
 ============================ =======================================================================
-`detect_cells`               cells of one image, from its pixels; `simulate_ish` draws such images
+`detect_cells`               cells of one image, from its pixels; `simulate_ish` draws such images,
+                             `draw_ish` those of given cells
 `Points`                     cells of many images in a `Window`; `read_points` from a table
 `Counts`                     how many cells of each gene lie in which of the `Bins`; `bin_points`
 `simulate_benchmark`         counts of known types, on which fits are compared
@@ -59,7 +60,7 @@ from .profile_matching import Match, match_profiles
 from .profile_tables import ProfileTable
 from .profiles import Fit, Solution
 from .selection import TypeChoice, choose_n_types
-from .simulated_images import SimulatedImage, TrueCells, simulate_ish
+from .simulated_images import SimulatedImage, TrueCells, draw_ish, simulate_ish
 from .spectral import SpectralStart, spectral_start
 from .validation import (
     Ceiling,
@@ -109,6 +110,7 @@ __all__ = [
     "cavi",
     "choose_n_types",
     "detect_cells",
+    "draw_ish",
     "em",
     "em_points",
     "exact_posterior",

@@ -8,7 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from inference.checks import Floats, at_least_zero, one_of, positive_int
+from inference.checks import (
+    Floats,
+    at_least_zero,
+    finite_array,
+    one_of,
+    positive_int,
+    same_length,
+)
 
 _EDGE = 0.12  # width of a cell's edge, in radii
 _BLUR = 0.8  # of the optics, in pixels
@@ -137,12 +144,93 @@ def simulate_ish(
         raise ValueError(f"margin: expected less than half the image, got {margin} in {shape}")
     rng = np.random.default_rng(seed)
     truth = _place_cells(rng, n, chance, margin, extent)
+    return SimulatedImage(_photograph(truth, rng, shape, noise_sd, unevenness), truth)
+
+
+def draw_ish(
+    cells: TrueCells,
+    seed: int,
+    *,
+    shape: tuple[int, int] = (512, 512),
+    noise: float = 0.03,
+    uneven: float = 0.25,
+) -> Floats:
+    """Draw the image of given cells, as `simulate_ish` does of cells anywhere.
+
+    Parameters
+    ----------
+    cells
+        Where they lie and what they look like; of overlapping cells the darker one is seen.
+    seed
+        Of NumPy's default generator, for background and noise.
+    shape, noise, uneven
+        As for `simulate_ish`; the values are those of its condition ``medium``.
+
+    Returns
+    -------
+    ndarray
+        ``(n_rows, n_columns)`` in [0, 1]; cells are dark.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the cells differ in number between fields, a centre lies outside the image, a minor axis
+        is not positive or longer than the major one, a depth is negative, or a number is out of
+        range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from models.cell_types import TrueCells, detect_cells, draw_ish
+    >>> lying = TrueCells(np.array([[40.0, 30.0]]), np.array([[9.0, 6.0]]), np.zeros(1), np.ones(1))
+    >>> found = detect_cells(draw_ish(lying, 0, shape=(60, 80)), radius_px=7.0)
+    >>> found.centroid.round().tolist()
+    [[40.0, 30.0]]
+    """
+    for side in shape:
+        positive_int("shape", side)
+    noise_sd, unevenness = at_least_zero("noise", noise), at_least_zero("uneven", uneven)
+    rng = np.random.default_rng(seed)
+    return _photograph(_checked_cells(cells, shape), rng, shape, noise_sd, unevenness)
+
+
+def _checked_cells(cells: TrueCells, shape: tuple[int, int]) -> TrueCells:
+    names = ("centroid", "semi_axes", "orientation", "depth")
+    fields = [
+        finite_array(name, value, ndim=2 if i < 2 else 1)
+        for i, (name, value) in enumerate(zip(names, cells))
+    ]
+    centroid, semi_axes, _, depth = fields
+    for name, value in zip(names, fields):
+        same_length(name, len(value), "centroid", len(centroid))
+    if centroid.shape[1] != 2 or semi_axes.shape[1] != 2:
+        raise ValueError("centroid, semi_axes: expected two numbers a cell")
+    outside = np.any((centroid < -0.5) | (centroid > np.array(shape[::-1]) - 0.5), axis=1)
+    if outside.any():
+        raise ValueError(
+            f"centroid: expected places in the image, got {np.count_nonzero(outside)} outside"
+        )
+    major, minor = semi_axes.T
+    if not np.all((minor > 0) & (minor <= major)):
+        raise ValueError("semi_axes: expected first the major, then a minor one above 0")
+    if not np.all(depth >= 0):
+        raise ValueError(f"depth: expected numbers of at least 0, got {depth.min()}")
+    return TrueCells(*fields)
+
+
+def _photograph(
+    truth: TrueCells,
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    noise: float,
+    uneven: float,
+) -> Floats:
+    """Return the image of cells on an uneven background."""
     absorbance = _draw_cells(truth, shape) + _BASE_ABSORBANCE
     background = ndimage.gaussian_filter(rng.standard_normal(shape), min(shape) / 6)
-    absorbance += 0.25 * unevenness * background / np.abs(background).max()
+    absorbance += 0.25 * uneven * background / np.abs(background).max()
     clean = ndimage.gaussian_filter(np.exp(-absorbance), _BLUR)
-    image = np.clip(clean + noise_sd * rng.standard_normal(shape), 0.0, 1.0)
-    return SimulatedImage(image, truth)
+    return np.clip(clean + noise * rng.standard_normal(shape), 0.0, 1.0)
 
 
 def _place_cells(
