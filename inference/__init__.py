@@ -19,6 +19,7 @@ vocabulary that every module shares is re-exported here. In reading order:
 ``importance``          Laplace / Student-t importance sampling, judged by Pareto-k
 ``tempering``           tempered sequential Monte Carlo, for posterior and evidence
 ``relabelling``         one order of the components for all draws of a mixture
+``point_process``       attraction and repulsion of points beyond their density
 ``comparison``          tables of analytic against sampled numbers
 ``interop``             one face for ArviZ 0.2x and 1.x
 ``plotting``            the same comparisons as figures
