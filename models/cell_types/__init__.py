@@ -27,6 +27,7 @@ In reading order:
 `exact_posterior`            of some ten cells, `exact_weights` at known maps: sums over all types
 `match_profiles`             inferred types and those of an independent reference, `read_profiles`
 `permutation_test`           whether they agree by chance; `split_half_ceiling`, `stability`
+`posterior_predictive_k`     whether cells of a gene repel or attract each other beyond the fit
 `log_likelihood_points`      and `log_likelihood_counts`: Poisson, in space and in bins
 `responsibilities`           which type a cell is of, with marks
 `GridDensity`                and `TruncatedGaussian`: positions; `WithClutter` adds a uniform type
@@ -55,6 +56,7 @@ from .mark_emissions import AxialVonMises, Categorical, LogNormal
 from .marked import MarkedFit, em_points, fit_marked
 from .point_files import read_points
 from .points import Points, Window
+from .predictive_checks import PredictiveK, posterior_predictive_k
 from .profile_files import read_profiles
 from .profile_matching import Match, match_profiles
 from .profile_tables import ProfileTable
@@ -93,6 +95,7 @@ __all__ = [
     "MixtureGibbs",
     "PermutationTest",
     "Points",
+    "PredictiveK",
     "ProfileTable",
     "SimulatedImage",
     "Solution",
@@ -124,6 +127,7 @@ __all__ = [
     "match_profiles",
     "mixture_model",
     "permutation_test",
+    "posterior_predictive_k",
     "read_points",
     "read_profiles",
     "responsibilities",
