@@ -280,34 +280,40 @@ def _sweeps(
 
     Returns the log-likelihood of the last factors.
     """
-    n_types = len(maps)
+    n_types, n_bins = maps.shape
     by_gene = np.empty(membership.shape)
-    by_bin = np.empty(maps.shape)
+    by_type = np.empty(n_bins)
+    # one bin's numbers of all types side by side: the loop over cells hardly waits for memory
+    at_bin = np.empty((n_bins, n_types))
+    by_bin = np.empty((n_bins, n_types))
     weight = np.empty(n_types)
     for _ in range(n_sweeps):
         by_gene[:] = concentration
         by_bin[:] = map_concentration
+        at_bin[:] = maps.T
         for entry in range(gene.size):
             g, v = gene[entry], place[entry]
             total = 0.0
             for k in range(n_types):
-                total += membership[g, k] * maps[k, v]
+                total += membership[g, k] * at_bin[v, k]
                 weight[k] = total
             for _cell in range(number[entry]):
                 drawn = next_float(state) * total
                 k = 0
-                while k < n_types - 1 and weight[k] <= drawn:
-                    k += 1
+                for other in range(n_types - 1):  # no early end: a branch would be mispredicted
+                    k += weight[other] <= drawn
                 by_gene[g, k] += 1.0
-                by_bin[k, v] += 1.0
+                by_bin[v, k] += 1.0
         for g in range(len(membership)):
             fill_dirichlet(by_gene[g], membership[g], state)
         for k in range(n_types):
-            fill_dirichlet(by_bin[k], maps[k], state)
+            by_type[:] = by_bin[:, k]
+            fill_dirichlet(by_type, maps[k], state)
     log_likelihood = 0.0
+    at_bin[:] = maps.T
     for entry in range(gene.size):
         total = 0.0
         for k in range(n_types):
-            total += membership[gene[entry], k] * maps[k, place[entry]]
+            total += membership[gene[entry], k] * at_bin[place[entry], k]
         log_likelihood += number[entry] * np.log(total)
     return log_likelihood
