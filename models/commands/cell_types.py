@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._cell_types_validate import add_validate
+
 if TYPE_CHECKING:
     from models.cell_types import DetectedCells
 
@@ -19,6 +21,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of the system and their arguments."""
     verbs = parser.add_subparsers(metavar="VERB", required=True, dest="verb")
     _add_detect(verbs.add_parser("detect", help="cells of images, as a table of points"))
+    add_validate(verbs)
 
 
 def _add_detect(detect: argparse.ArgumentParser) -> None:
