@@ -91,9 +91,10 @@ class Stability(NamedTuple):
             "near_tie": self.near_tie.tolist(),
         }
         for name in ("map_cosine", "profile_correlation"):
-            rows = getattr(self, name)
-            table[f"{name}_mean"] = np.nanmean(rows, axis=1).tolist()
-            table[f"{name}_min"] = np.nanmin(rows, axis=1).tolist()
+            # NaN too where a profile is constant
+            rows = np.ma.masked_invalid(getattr(self, name))
+            table[f"{name}_mean"] = rows.mean(axis=1).filled(np.nan).tolist()
+            table[f"{name}_min"] = rows.min(axis=1).filled(np.nan).tolist()
         return table
 
 
