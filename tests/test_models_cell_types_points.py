@@ -227,3 +227,21 @@ def test_what_the_cells_refuse_names_the_file(write):
     path = write("gene,x,y,size\na,1,2,3\nb,2,3,-1\n")
     with pytest.raises(ValueError, match=r"points.csv: size: expected positive numbers, got -1"):
         read_points(path)
+
+
+def test_local_density_is_that_of_the_image_of_the_cell():
+    rng = np.random.default_rng(0)
+    points = Points(
+        rng.integers(0, 4, 60).astype(np.int32),  # the last of the genes has no cell
+        rng.random((60, 2)),
+        ("a", "b", "c", "d", "e"),
+        Window((0.0, 1.0), (0.0, 1.0)),
+    )
+    apart = np.linalg.norm(points.position[:, None] - points.position, axis=2)
+    near = (apart < 0.2) & (points.gene[:, None] == points.gene)
+    inner = ((points.position > 0.2) & (points.position < 0.8)).all(axis=1)
+    density = points.local_density(0.2)
+    expected = (near.sum(axis=1) - 1) / (np.pi * 0.2**2)
+    np.testing.assert_allclose(density[inner], expected[inner], rtol=1e-9)
+    assert (density[~inner] >= expected[~inner]).all()
+    assert 5 < inner.sum() < 55

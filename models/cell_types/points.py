@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from graphs.neighbourhood import local_density
 from inference.checks import Floats, finite_array, one_of, same_length
 from inference.status import CavityWarning
 
@@ -278,6 +279,33 @@ class Points:
         import pandas as pd  # type: ignore[import-untyped]
 
         return pd.DataFrame(self.columns())
+
+    def local_density(self, radius: float) -> Floats:
+        """Return how many cells of its own image lie around each cell, per area.
+
+        Parameters
+        ----------
+        radius
+            Of the disc in which cells are counted, as far as the rectangle of the window goes.
+
+        Returns
+        -------
+        ndarray
+            ``(n_cells,)``, see :func:`graphs.neighbourhood.local_density`.
+
+        Raises
+        ------
+        ValueError
+            If the radius is not positive.
+        """
+        density = np.empty(len(self))
+        order = np.argsort(self.gene, kind="stable")
+        ends = np.searchsorted(self.gene[order], np.arange(1, len(self.genes)))
+        for cells in np.split(order, ends):
+            density[cells] = local_density(
+                self.position[cells], radius, self.window.x_range, self.window.y_range
+            )
+        return density
 
     def __len__(self) -> int:
         """Return the number of cells."""

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._cell_types_fit import add_fit
 from ._cell_types_validate import add_validate
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of the system and their arguments."""
     verbs = parser.add_subparsers(metavar="VERB", required=True, dest="verb")
     _add_detect(verbs.add_parser("detect", help="cells of images, as a table of points"))
+    add_fit(verbs)
     add_validate(verbs)
 
 

@@ -1,0 +1,397 @@
+"""``cavity cell-types fit``: a table of cells in; types, their maps and what they express out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._tables import names
+
+if TYPE_CHECKING:
+    from models.cell_types import Fit, GibbsDraws, Points, TypeChoice
+
+    from ._cell_types_files import Outcome
+
+INTERRUPTED, INTERRUPTED_TWICE = 1, 130
+SAMPLING = {"num_chains": 2, "num_warmup": 100, "thinning": 4}
+"""Of the sampling for intervals; see `models.cell_types.gibbs`."""
+N_DRAWS, LEAST_DRAWS = 300, 40
+"""Usual number, and the one below which there are no intervals."""
+_DRAWN_BYTES = 1e9
+_PATIENCE = 10.0
+"""Seconds without a word, where no bar can be drawn."""
+
+_DESCRIPTION = """\
+Read one cell a row, gene,x,y and any marks (size, orientation, intensity, ...). Find cell types:
+where their cells lie, and what share of each gene's cells is of each type. Lengths are those of
+the table; y is drawn downwards, as in images.
+
+Files in DIR (those of an earlier run are replaced one by one; summary.json lists what was written):
+  summary.json    number of types, bound, starts, near ties, seed, versions, seconds a stage
+  profiles.csv    type,gene,beta,fraction,low,high: expected cells, their share of the gene's cells
+                  and its 90 % interval, from Gibbs sampling (not with --marks)
+  features.csv    a row a type: share of all cells, centre, spread, means of marks, local density
+  maps.npy        (types, rows, columns): each type's cells over the bins
+  cells.csv       the table with p_type_1, p_type_2, ..., to four decimals
+  held_out.csv    with --types auto: log likelihood of held-out cells, in nats a cell
+  bound.csv       the bound from each start, against steps
+  stability.csv   a row a start: how far its types are from those of the fit (not with --marks)
+  *.png and report.html, which holds all pictures (they need the extra 'plot')
+"""
+_EPILOG = """\
+Ctrl-C once ends the search and writes the best fit so far (exit code 1), a second time ends at once
+(130). Exit code 1 also if the fit has not converged or there are fewer patterns than types: all is
+written all the same; 2: bad input.
+"""
+
+
+def add_fit(verbs: Any) -> None:
+    """Add the verb and its arguments to the subparsers of the system."""
+    fit = verbs.add_parser(
+        "fit",
+        help="types of cells, where they lie and what they express, from a table of points",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    fit.set_defaults(handler=_fit)
+    add = fit.add_argument
+    add("points", metavar="POINTS.csv", help="table gene,x,y and any marks, one cell a row")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add(
+        "--types",
+        type=_types,
+        metavar="K|auto",
+        help="number of types (default auto: the one that predicts held-out cells best, by their "
+        "positions alone)",
+    )
+    add("--bins", type=_bins, default=(32, 32), metavar="B|BX,BY", help="bins an axis (default 32)")
+    add(
+        "--marks",
+        type=names,
+        default=(),
+        metavar="A,B",
+        help="tell types apart by these marks, too: orientation is an axis, the others are "
+        "log-normal; about a thousand times slower",
+    )
+    add(
+        "--holdout",
+        type=_share,
+        default=0.2,
+        metavar="P",
+        help="share of cells held out to choose the number of types (default 0.2)",
+    )
+    add("--restarts", type=_number, default=4, metavar="R", help="random starts (default 4)")
+    add(
+        "--draws",
+        type=_number,
+        default=N_DRAWS,
+        metavar="N",
+        help=f"draws for the intervals (default {N_DRAWS}; 0: no intervals)",
+    )
+    add(
+        "--concentration",
+        type=_positive,
+        metavar="A",
+        help="of a gene's shares: small values make genes specific (default 0.1; 1.02 with marks)",
+    )
+    add(
+        "--map-concentration",
+        type=_positive,
+        metavar="A",
+        help="of the maps: large values make them even (default 1; 1.5 with marks)",
+    )
+    add(
+        "--window",
+        type=_window,
+        metavar="X0,X1,Y0,Y1",
+        help="where cells were looked for (default: the smallest rectangle around them)",
+    )
+    add("--degrees", action="store_true", help="orientations are in degrees, not in radians")
+    add("--seed", type=_number, default=0, help="seed of all random numbers (default 0)")
+    add("--quiet", action="store_true", help="draw no bars and say nothing of the progress")
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    arguments.out.mkdir(exist_ok=True)  # now, not after the long work
+    if not os.access(arguments.out, os.W_OK):
+        raise ValueError(f"{arguments.out}: expected a folder to write to")
+
+    from ._session import held_interrupts, start_jax
+
+    try:
+        with held_interrupts() as pressed:
+            start_jax()
+            outcome = _run(arguments, _Watch(pressed, arguments.quiet))
+    except KeyboardInterrupt:  # pressed twice
+        print("cavity: interrupted at once, not everything is written", file=sys.stderr)
+        return INTERRUPTED_TWICE
+    from inference.status import raise_for_status
+
+    if pressed:
+        print(f"cavity: interrupted, the best so far is in {arguments.out}", file=sys.stderr)
+        return INTERRUPTED
+    raise_for_status(outcome.status, "cell-types fit")
+    return 0
+
+
+class _Watch:
+    """What is under way since when, and whether to stop."""
+
+    def __init__(self, pressed: list[int], quiet: bool) -> None:
+        self.pressed = pressed
+        self.quiet = quiet
+        self.seconds: dict[str, float] = {}
+        self._spoken = time.monotonic()
+        self._told = False
+        self._stage = ""
+
+    def __call__(self) -> bool:
+        """Return whether Ctrl-C was pressed."""
+        if self.pressed and not self._told:
+            self._told = True
+            self.say("interrupted, finishing with the best so far; Ctrl-C again ends at once")
+        if time.monotonic() - self._spoken > _PATIENCE and not sys.stderr.isatty():
+            self.say(f"still at it: {self._stage}")
+        return bool(self.pressed)
+
+    @property
+    def bar(self) -> bool | None:
+        """Whether to draw bars: None on a terminal."""
+        return False if self.quiet else None
+
+    def say(self, text: str) -> None:
+        """Print a line of progress."""
+        self._spoken = time.monotonic()
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure how long a stage takes."""
+        self._stage, begun = name, time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
+
+
+def _run(arguments: argparse.Namespace, watch: _Watch) -> Outcome:
+    from ._cell_types_files import (
+        outcome_of_fit,
+        outcome_of_marked,
+        summary_of,
+        write_files,
+        write_summary,
+    )
+    from ._cell_types_report import draw_pictures, write_report
+
+    with watch.stage("reading"):
+        points = _read(arguments)
+    watch.say(f"{arguments.points}: {len(points):,} cells of {len(points.genes):,} genes")
+    choice, n_types = None, arguments.types
+    if n_types is None:
+        with watch.stage("number of types"):
+            choice = _choose(arguments, points, watch)
+        n_types = choice.n_types
+        tried = ", ".join(map(str, choice.candidates))
+        watch.say(f"{n_types} types by {choice.n_held_out:,} cells held out; tried {tried}")
+    if arguments.marks:
+        with watch.stage("fit"):
+            outcome = outcome_of_marked(_fit_marked(arguments, points, n_types, watch), points)
+    else:
+        with watch.stage("fit"):
+            found = _fit_space(arguments, points, n_types, watch)
+        with watch.stage("intervals"):
+            draws = _sample(arguments, points, found, watch)
+        with watch.stage("cells"):
+            outcome = outcome_of_fit(found, points, draws)
+    if arguments.degrees and "orientation" in outcome.features:
+        outcome.features["orientation"] *= 180.0 / math.pi
+    watch.say(
+        f"fit: {outcome.status.name}, {outcome.bound_of} {outcome.bound:.7g} nats, "
+        f"{len(outcome.starts)} starts, {len(outcome.near_ties)} others as good"
+    )
+    given = vars(arguments) | {"prior": _prior(arguments)}
+    summary = summary_of(given, SAMPLING, points, outcome, choice)
+    summary |= {"interrupted": bool(watch.pressed), "seconds": watch.seconds}
+    with watch.stage("files"):
+        write_files(arguments.out, points, outcome, choice, degrees=arguments.degrees)
+    write_summary(arguments.out, summary)
+    with watch.stage("pictures"):
+        pictures = draw_pictures(arguments.out, points, outcome, choice)
+        if not pictures:
+            watch.say("no pictures: they need matplotlib, pip install 'cavity[plot]'")
+    summary |= {"interrupted": bool(watch.pressed), "seconds": watch.seconds}
+    write_report(arguments.out, outcome, choice, summary, points.genes, pictures)
+    write_summary(arguments.out, summary)
+    watch.say(f"{arguments.out / 'report.html'}: {sum(watch.seconds.values()):.0f} s in all")
+    return outcome
+
+
+def _read(arguments: argparse.Namespace) -> Points:
+    from models.cell_types import Window, read_points
+
+    edges = arguments.window
+    points = read_points(
+        arguments.points,
+        window=Window(edges[:2], edges[2:]) if edges else None,
+        angle_unit="degrees" if arguments.degrees else "radians",
+    )
+    missing = [mark for mark in arguments.marks if mark not in points.marks]
+    if missing:
+        raise ValueError(
+            f"{arguments.points}:1: header: expected columns of --marks, got no "
+            f"{', '.join(map(repr, missing))}; the marks are {', '.join(points.marks) or 'none'}"
+        )
+    for mark in arguments.marks:
+        if mark != "orientation" and points.marks[mark].min() <= 0:
+            raise ValueError(
+                f"{arguments.points}: column {mark!r}: expected positive numbers for --marks, got "
+                f"{points.marks[mark].min():g}"
+            )
+    return points
+
+
+def _prior(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the concentrations that were given."""
+    given = {
+        "concentration": arguments.concentration,
+        "map_concentration": arguments.map_concentration,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _keys(seed: int) -> dict[str, Any]:
+    import jax
+
+    from inference.keys import split_named
+
+    return split_named(jax.random.key(seed), "number of types", "fit")
+
+
+def _choose(arguments: argparse.Namespace, points: Points, watch: _Watch) -> TypeChoice:
+    from models.cell_types import choose_n_types
+
+    return choose_n_types(
+        points,
+        holdout=arguments.holdout,
+        bins=arguments.bins,
+        key=_keys(arguments.seed)["number of types"],
+        progress=watch.bar,
+        should_stop=watch,
+        **({} if arguments.marks else _prior(arguments)),
+    )
+
+
+def _fit_space(arguments: argparse.Namespace, points: Points, n_types: int, watch: _Watch) -> Fit:
+    from models.cell_types import fit
+
+    return fit(
+        points,
+        n_types,
+        restarts=arguments.restarts,
+        bins=arguments.bins,
+        key=_keys(arguments.seed)["fit"],
+        progress=watch.bar,
+        should_stop=watch,
+        on_failure="ignore",
+        **_prior(arguments),
+    )
+
+
+def _fit_marked(arguments: argparse.Namespace, points: Points, n_types: int, watch: _Watch) -> Any:
+    from models.cell_types import fit_marked
+
+    return fit_marked(
+        points,
+        n_types,
+        arguments.marks,
+        restarts=max(1, arguments.restarts),
+        bins=arguments.bins,
+        key=_keys(arguments.seed)["fit"],
+        progress=watch.bar,
+        should_stop=watch,
+        **_prior(arguments),
+    )
+
+
+def _sample(
+    arguments: argparse.Namespace, points: Points, found: Fit, watch: _Watch
+) -> GibbsDraws | None:
+    """Return draws about the fit, None if there are too few for intervals."""
+    from models.cell_types import gibbs
+
+    size = 4 * (found.membership.size + found.maps.size)
+    n_draws = min(arguments.draws, max(LEAST_DRAWS, int(_DRAWN_BYTES / size)))
+    if n_draws < LEAST_DRAWS or watch():
+        return None
+    draws = gibbs(
+        points,
+        found.n_types,
+        start=found,
+        bins=arguments.bins,
+        num_samples=-(-n_draws // SAMPLING["num_chains"]),
+        seed=arguments.seed,
+        progress=watch.bar,
+        should_stop=watch,
+        **SAMPLING,
+        **_prior(arguments),
+    )
+    return draws if draws.log_likelihood.size >= LEAST_DRAWS else None
+
+
+def _types(text: str) -> int | None:
+    return None if text == "auto" else _whole(text, "a number of types or auto", least=1)
+
+
+def _number(text: str) -> int:
+    return _whole(text, "a whole number", least=0)
+
+
+def _bins(text: str) -> tuple[int, int]:
+    sizes = [
+        _whole(part.strip(), "one or two numbers of bins", least=1) for part in text.split(",")
+    ]
+    if len(sizes) > 2:
+        raise argparse.ArgumentTypeError(f"expected one or two numbers of bins, got {text!r}")
+    return sizes[0], sizes[-1]
+
+
+def _whole(text: str, expected: str, *, least: int) -> int:
+    if not (text.isascii() and text.isdigit()) or not least <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    number = _float(text)
+    if not 0.0 < number < 1.0:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
+    return number
+
+
+def _positive(text: str) -> float:
+    number = _float(text)
+    if not 0.0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return number
+
+
+def _window(text: str) -> tuple[float, ...]:
+    edges = tuple(_float(part) for part in text.split(","))
+    if len(edges) != 4 or not (edges[0] < edges[1] and edges[2] < edges[3]):
+        raise argparse.ArgumentTypeError(f"expected rising X0,X1 and Y0,Y1, got {text!r}")
+    return edges
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
