@@ -137,6 +137,7 @@ class TestMatchProfiles:
             ((FOUND, KNOWN), {**RAW, "transform": "rank"}, "transform: expected one of"),
             ((FOUND, KNOWN[:, :4]), {**RAW, "genes": "abcde"}, "expected names for both"),
             ((FOUND, KNOWN), {**RAW, "genes": "abc"}, "inferred: expected 3 columns as in genes"),
+            ((FOUND[:1], KNOWN), {"min_common": 5}, "inferred: expected at least two types"),
             ((FOUND * np.inf, KNOWN), RAW, "inferred: expected finite numbers"),
         ],
     )

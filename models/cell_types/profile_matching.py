@@ -162,6 +162,10 @@ def transformed(name: str, values: Floats, transform: Transform) -> Floats:
                 f"{name}: expected numbers of at least 0, got {values[row, column]:g} of type {row}"
                 "; logarithms or z-scores have no shares"
             )
+        if len(values) < 2:
+            raise ValueError(
+                f"{name}: expected at least two types to share genes, got one; use 'raw'"
+            )
         total = values.sum(axis=0)
         values = np.where(total > 0, values / np.where(total > 0, total, 1.0), 1.0 / len(values))
     if transform == "logratio":
