@@ -1,6 +1,7 @@
 """The example of validation runs with and without scanpy's cells, and can fail."""
 
 import numpy as np
+import pytest
 from suite_helpers import load_example, run_example
 
 EXAMPLE = load_example("cell_type_validation")
@@ -49,6 +50,15 @@ def test_an_unrelated_reference_fails(tmp_path, capsys, monkeypatch):
     assert "NOT VALIDATED  blood" not in printed
     assert printed.endswith("\nnot validated\n")
     assert numbers["blood"]["fraction"]["n_right"] == 6
+
+
+def test_blood_cells_of_scanpy():
+    pytest.importorskip("scanpy")
+    study = EXAMPLE.halved_study(*EXAMPLE.blood_cells(), np.random.default_rng(0))
+    assert study.membership.shape == (765, 6)
+    result = EXAMPLE.compare(study, 0)
+    assert EXAMPLE.dissent("blood", result) == []
+    assert result["found"]["fraction"]["n_right"] == 6
 
 
 def test_many_small_p_values_of_unrelated_references_fail():

@@ -1,5 +1,7 @@
 """Cells that keep apart are found out, cells that obey the model are not."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -38,16 +40,23 @@ def fitted(points, window=SQUARE):
     return fit(points, 2, bins=bins, restarts=0, key=jax.random.key(0), on_failure="ignore")
 
 
-def test_cells_of_the_model_are_not_found_out():
-    points = images(0, n_genes=60)
-    found = posterior_predictive_k(points, fitted(points), genes=points.genes, n_simulations=39)
+@pytest.fixture(scope="module")
+def plain():
+    """Images that obey the model, and their fit."""
+    points = images(0)
+    return points, fitted(points)
+
+
+def test_cells_of_the_model_are_not_found_out(plain):
+    points, types = plain
+    found = posterior_predictive_k(points, types, genes=points.genes, n_simulations=39)
     n_small = int((found.p_value <= 0.1).sum())
-    assert stats.binomtest(n_small, 60, 0.1, "greater").pvalue > 1e-3
+    assert stats.binomtest(n_small, 40, 0.1, "greater").pvalue > 1e-3
     assert found.p_holm.min() > 0.05
     assert found.pooled.p_value > 0.05
     # nor are p-values all large: the fit has little freedom to follow pairs of cells
     assert (
-        stats.kstest(found.p_value - np.random.default_rng(0).random(60) / 40, "uniform").pvalue
+        stats.kstest(found.p_value - np.random.default_rng(0).random(40) / 40, "uniform").pvalue
         > 1e-4
     )
 
@@ -88,18 +97,19 @@ def test_drawn_cells_have_the_shares_of_the_bins():
     assert_z(inside.mean(axis=0), 0.0, np.sqrt(1 / 12 / 20_000))
 
 
-def test_bad_input():
-    points = images(5, n_genes=4)
-    types = fitted(points)
+def test_bad_input(plain):
+    points, types = plain
     with pytest.raises(ValueError, match="genes: expected names of genes with at least 2 cells"):
         posterior_predictive_k(points, types, genes=["x"])
     with pytest.raises(ValueError, match="radii: expected increasing"):
         posterior_predictive_k(points, types, radii=[0.1, 5.0])
     with pytest.raises(ValueError, match="level: expected a number from"):
         posterior_predictive_k(points, types, n_simulations=9)
-    other = Points(points.gene, points.position, ("g0", "g1", "g2", "new"), SQUARE)
+    other = Points(points.gene, points.position, ("new", *points.genes[1:]), SQUARE)
     with pytest.raises(ValueError, match="points: expected genes of the fit, got 'new'"):
         posterior_predictive_k(other, types)
-    counts = np.random.default_rng(0).poisson(3.0, (4, 9))
     with pytest.raises(ValueError, match="bins: expected a fit of points"):
-        posterior_predictive_k(points, fit(counts, 1, restarts=0, key=jax.random.key(0)))
+        posterior_predictive_k(points, replace(types, bins=None))
+    elsewhere = replace(types, maps=types.maps * (np.arange(25) > 0))
+    with pytest.raises(ValueError, match="points: expected cells where the fit has some"):
+        posterior_predictive_k(points, elsewhere)
