@@ -90,7 +90,7 @@ class GridDensity:
         area = self.bins.area
         with np.errstate(divide="ignore"):
             log_map = np.log(self.maps / np.where(area > 0, area, 1.0))
-        return log_map.T[self.bins.index(points.position)]
+        return np.ascontiguousarray(log_map.T)[self.bins.index(points.position)]
 
     def refit(self, points: Points, weight: Floats) -> Self:
         """As `Emission`."""

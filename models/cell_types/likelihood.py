@@ -139,9 +139,10 @@ def log_density(points: Points, emissions: Sequence[Emission]) -> Floats:
     sizes = {emission.n_types for emission in emissions}
     if len(sizes) != 1:
         raise ValueError(f"emissions: expected one number of types, got {sorted(sizes)}")
+    # the arrays of an emission are its own
     total: Floats = emissions[0].log_density(points)
-    for emission in emissions[1:]:
-        total = total + emission.log_density(points)
+    for place, emission in enumerate(emissions[1:]):
+        total = np.add(total, emission.log_density(points), out=total if place else None)
     return total
 
 
@@ -176,4 +177,6 @@ def log_rates(points: Points, rates: Floats, emissions: Sequence[Emission]) -> F
             f"beta: expected {density.shape[1]} columns, one a type, got {rates.shape[1]}"
         )
     with np.errstate(divide="ignore"):
-        return np.log(rates)[points.gene] + density
+        log_rate: Floats = np.log(rates)[points.gene]
+    log_rate += density
+    return log_rate

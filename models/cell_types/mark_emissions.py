@@ -58,8 +58,13 @@ class LogNormal(NoPrior):
     def log_density(self, points: Points) -> Floats:
         """As `Emission`."""
         log_mark = self._log_mark(points)[:, None]
-        z = (log_mark - self.location) / self.scale
-        return -0.5 * z**2 - np.log(self.scale) - 0.5 * np.log(2 * np.pi) - log_mark
+        log_density = log_mark - self.location
+        log_density /= self.scale
+        log_density *= log_density
+        log_density *= -0.5
+        log_density -= np.log(self.scale) + 0.5 * np.log(2 * np.pi)
+        log_density -= log_mark
+        return log_density
 
     def refit(self, points: Points, weight: Floats) -> Self:
         """As `Emission`; no scale below `LEAST_SPREAD`."""
@@ -124,10 +129,16 @@ class AxialVonMises(NoPrior):
 
     def log_density(self, points: Points) -> Floats:
         """As `Emission`."""
-        double = 2.0 * (mark_of(points, self.mark)[:, None] - self.direction)
+        angle, direction = 2.0 * mark_of(points, self.mark), 2.0 * self.direction
+        # cos(a - b), with cosines and sines of cells and types only
+        log_density = np.column_stack([np.cos(angle), np.sin(angle)]) @ (
+            self.sharpness * np.stack([np.cos(direction), np.sin(direction)])
+        )
         # log I0(k) = log i0e(k) + k
-        log_density = self.sharpness * (np.cos(double) - 1.0) - np.log(i0e(self.sharpness))
-        return np.where(self._has_axis(points)[:, None], log_density, 0.0) - np.log(np.pi)
+        log_density -= self.sharpness + np.log(i0e(self.sharpness))
+        log_density *= self._has_axis(points)[:, None]
+        log_density -= np.log(np.pi)
+        return log_density
 
     def refit(self, points: Points, weight: Floats) -> Self:
         """As `Emission`; no sharpness above `GREATEST_SHARPNESS`."""
