@@ -9,12 +9,12 @@ positions together with marks (area, orientation) tell all four types apart: the
 cells look like, and which genes they express. All is compared with the truth, and the profiles also
 with what somebody would find who saw the type of every cell.
 
-Expected: about a minute on two cores, exit status 0. The exit status is 1 when F1 of the
-detected cells is below .95 (the target of detection where cells touch), the number of maps is not
-found to be three, a profile found with marks correlates with the truth by more than .05 less than
-that of the known types, a map has a cosine below .9 with the truth, or positions alone seem to tell
-apart the two types of the layer, which they cannot (correlation above .5 of the difference of their
-profiles, three standard errors with --quick).
+Needs scikit-image (the extra ``images``). Expected: about a minute on two cores, exit status 0. The
+exit status is 1 when F1 of the detected cells is below .95 (the target of detection where cells
+touch), the number of maps is not found to be three, a profile found with marks correlates with the
+truth by more than .05 less than that of the known types, a map has a cosine below .9 with the
+truth, or positions alone seem to tell apart the two types of the layer, which they cannot
+(correlation above .5 of the difference of their profiles, three standard errors with --quick).
 """
 
 from __future__ import annotations
