@@ -1,0 +1,22 @@
+"""Small noisy devices: what they learn of their input, and what that costs in dissipation.
+
+A device is a handful of spins or of linear Langevin units with couplings that need not be
+symmetric. Its steady state depends on an input, so its state informs on the input; where couplings
+are not symmetric, probability circulates and entropy is produced. How much information can be had
+at what dissipation is the computation-dissipation bottleneck.
+
+Source: Ingrosso, Panizon, arXiv 2307.02379.
+
+In reading order:
+
+============================ =======================================================================
+`SpinSystem`                 spins with asymmetric couplings: steady state, entropy production,
+                             information, fluctuations of currents
+`information`                of a state on input and label, `mutual_information` of any joint law
+============================ =======================================================================
+"""
+
+from .spins import SpinSystem
+from .state_information import Information, entropy, information, mutual_information
+
+__all__ = ["Information", "SpinSystem", "entropy", "information", "mutual_information"]
