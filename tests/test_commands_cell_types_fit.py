@@ -116,6 +116,8 @@ def test_the_files_hold_the_types_and_agree_with_each_other(capsys):
     last = np.flatnonzero(column("bound.csv", "start", str) == starts[0])[-1]
     assert column("bound.csv", "bound")[last] == pytest.approx(summary["bound"], rel=1e-6)
     assert not Path("out/held_out.csv").exists()
+    written = {path.name for path in Path("out").iterdir()}
+    assert set(summary["files"]) == written - {"summary.json"}
     assert {"reading", "fit", "intervals", "files", "pictures"} <= set(summary["seconds"])
 
 

@@ -52,9 +52,9 @@ class Outcome(NamedTuple):
     """Of which the first is the outcome."""
     bound_of: str
     status: Status
-    near_tie_gap: float
-    near_ties: list[str]
-    """Names of starts that are as good."""
+    near_tie_gap: float | None
+    near_ties: list[str] | None
+    """Names of starts that are as good; None if only the best is known."""
     density_radius: float | None
     stability: dict[str, list[Any]] | None = None
     """How much the types of other starts differ, one row a start."""
@@ -139,11 +139,11 @@ def outcome_of_marked(found: MarkedFit, points: Points) -> Outcome:
         share,
         probability,
         features,
-        [Start("best of the random ones", found.objective, found.status, found.steps, found.trace)],
+        [Start("best random start", found.objective, found.status, found.steps, found.trace)],
         "log posterior",
         found.status,
-        0.0,
-        [],
+        None,
+        None,
         radius,
         emissions=found.emissions[1:],
         order=order,
@@ -166,8 +166,8 @@ def _features(
 
 def write_files(
     folder: Path, points: Points, outcome: Outcome, choice: TypeChoice | None, *, degrees: bool
-) -> None:
-    """Write all tables but the summary."""
+) -> list[str]:
+    """Write all tables but the summary; return the names of the files."""
     import numpy as np
 
     types = range(1, outcome.n_types + 1)
@@ -189,16 +189,20 @@ def write_files(
             for step, value in zip(start.steps, start.trace.tolist())
         ),
     )
+    files = ["profiles.csv", "features.csv", "maps.npy", "cells.csv", "bound.csv"]
     if outcome.stability is not None:
+        files.append("stability.csv")
         columns = outcome.stability
         _write_table(folder / "stability.csv", list(columns), zip(*columns.values()))
     if choice is not None:
+        files.append("held_out.csv")
         curves = (choice.log_likelihood, choice.difference, choice.standard_error)
         _write_table(
             folder / "held_out.csv",
             ["types", "log_likelihood", "below_best", "standard_error"],
             zip(choice.candidates, *(curve.tolist() for curve in curves)),
         )
+    return files
 
 
 def summary_of(

@@ -79,7 +79,7 @@ def add_fit(verbs: Any) -> None:
         default=(),
         metavar="A,B",
         help="tell types apart by these marks, too: orientation is an axis, the others are "
-        "log-normal; about a thousand times slower",
+        "log-normal; minutes for a million cells",
     )
     add(
         "--holdout",
@@ -151,7 +151,7 @@ class _Watch:
         self.seconds: dict[str, float] = {}
         self._spoken = time.monotonic()
         self._told = False
-        self._stage = ""
+        self._stage, self._begun = "", self._spoken
 
     def __call__(self) -> bool:
         """Return whether Ctrl-C was pressed."""
@@ -159,7 +159,7 @@ class _Watch:
             self._told = True
             self.say("interrupted, finishing with the best so far; Ctrl-C again ends at once")
         if time.monotonic() - self._spoken > _PATIENCE and not sys.stderr.isatty():
-            self.say(f"still at it: {self._stage}")
+            self.say(f"still at it: {self._stage}, {time.monotonic() - self._begun:.0f} s")
         return bool(self.pressed)
 
     @property
@@ -176,9 +176,9 @@ class _Watch:
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Measure how long a stage takes."""
-        self._stage, begun = name, time.monotonic()
+        self._stage, self._begun = name, time.monotonic()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
+        self.seconds[name] = time.monotonic() - self._begun
 
 
 def _run(arguments: argparse.Namespace, watch: _Watch) -> Outcome:
@@ -213,21 +213,21 @@ def _run(arguments: argparse.Namespace, watch: _Watch) -> Outcome:
             outcome = outcome_of_fit(found, points, draws)
     if arguments.degrees and "orientation" in outcome.features:
         outcome.features["orientation"] *= 180.0 / math.pi
-    watch.say(
-        f"fit: {outcome.status.name}, {outcome.bound_of} {outcome.bound:.7g} nats, "
-        f"{len(outcome.starts)} starts, {len(outcome.near_ties)} others as good"
-    )
+    watch.say(f"fit: {outcome.status.name}, {outcome.bound_of} {outcome.bound:.7g} nats")
+    if outcome.near_ties:
+        watch.say(f"as good, see stability.csv: {', '.join(outcome.near_ties)}")
     given = vars(arguments) | {"prior": _prior(arguments)}
     summary = summary_of(given, SAMPLING, points, outcome, choice)
     summary |= {"interrupted": bool(watch.pressed), "seconds": watch.seconds}
     with watch.stage("files"):
-        write_files(arguments.out, points, outcome, choice, degrees=arguments.degrees)
-    write_summary(arguments.out, summary)
+        files = write_files(arguments.out, points, outcome, choice, degrees=arguments.degrees)
+    write_summary(arguments.out, summary | {"files": files})
     with watch.stage("pictures"):
         pictures = draw_pictures(arguments.out, points, outcome, choice)
         if not pictures:
             watch.say("no pictures: they need matplotlib, pip install 'cavity[plot]'")
-    summary |= {"interrupted": bool(watch.pressed), "seconds": watch.seconds}
+    files += [*(name for name, _ in pictures), "report.html"]
+    summary |= {"interrupted": bool(watch.pressed), "files": files}
     write_report(arguments.out, outcome, choice, summary, points.genes, pictures)
     write_summary(arguments.out, summary)
     watch.say(f"{arguments.out / 'report.html'}: {sum(watch.seconds.values()):.0f} s in all")
