@@ -148,6 +148,19 @@ def test_the_number_of_types_is_chosen_and_shown(capsys):
     assert Path("out/profiles.csv").read_bytes() == first
 
 
+def test_cells_anywhere_are_of_one_type(capsys):
+    rng = np.random.default_rng(0)
+    rows = [f"g{i % 40},{x},{y}" for i, (x, y) in enumerate(rng.random((2500, 2)))]
+    Path("points.csv").write_text("gene,x,y\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    options = ("points.csv", "--restarts", 0, "--draws", 0, "--out", "out")
+    code, err, summary = fit(capsys, *options)
+    assert code == 0
+    assert summary["bins"] == [11, 11]  # 2500 / 20 cells a bin
+    assert summary["n_types"] == 1
+    _, err, _ = fit(capsys, *options, "--types", 1, "--bins", 12)
+    assert err[1].startswith("few cells a bin")
+
+
 def test_marks_tell_types_apart(capsys):
     membership, _ = simulate(n_genes=40, marks=True)
     code, _, summary = fit(

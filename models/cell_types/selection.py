@@ -96,7 +96,8 @@ def choose_n_types(
     Notes
     -----
     The log likelihood of the cells that were fitted always grows with the number of types, and
-    mean-field bounds tend to prefer too few; neither is used.
+    mean-field bounds tend to prefer too few; neither is used. With only a few cells a bin too many
+    types may win, whose noisy maps add up to an even one: take larger bins.
     """
     numbers = None if candidates is None else sorted(set(candidates))
     if numbers is not None and not numbers:

@@ -25,6 +25,9 @@ SAMPLING = {"num_chains": 2, "num_warmup": 100, "thinning": 4}
 N_DRAWS, LEAST_DRAWS = 300, 40
 """Usual number, and the one below which there are no intervals."""
 _DRAWN_BYTES = 1e9
+MOST_BINS, LEAST_CELLS = 32, 20
+"""Of the usual grid. With few cells a bin, more types than there are predict held-out cells better:
+the sum of many noisy maps is more even."""
 _PATIENCE = 10.0
 """Seconds without a word, where no bar can be drawn."""
 
@@ -72,7 +75,12 @@ def add_fit(verbs: Any) -> None:
         help="number of types (default auto: the one that predicts held-out cells best, by their "
         "positions alone)",
     )
-    add("--bins", type=_bins, default=(32, 32), metavar="B|BX,BY", help="bins an axis (default 32)")
+    add(
+        "--bins",
+        type=_bins,
+        metavar="B|BX,BY",
+        help=f"bins an axis (default {MOST_BINS}, or fewer for {LEAST_CELLS} cells a bin)",
+    )
     add(
         "--marks",
         type=names,
@@ -194,6 +202,10 @@ def _run(arguments: argparse.Namespace, watch: _Watch) -> Outcome:
     with watch.stage("reading"):
         points = _read(arguments)
     watch.say(f"{arguments.points}: {len(points):,} cells of {len(points.genes):,} genes")
+    if arguments.bins is None:
+        arguments.bins = 2 * (min(MOST_BINS, max(2, math.isqrt(len(points) // LEAST_CELLS))),)
+    elif len(points) < LEAST_CELLS * math.prod(arguments.bins):
+        watch.say(f"few cells a bin, types may be too many: fewer --bins for {LEAST_CELLS} a bin")
     choice, n_types = None, arguments.types
     if n_types is None:
         with watch.stage("number of types"):
