@@ -73,7 +73,8 @@ def fit(
     restarts
         Random starts besides the spectral one. One start alone can miss a type.
     concentration
-        Of the Dirichlet law of a gene's membership; small values make genes specific.
+        Of the Dirichlet law of a gene's membership; small values make genes specific. Where most
+        types express most genes, compare with 1.0: the fit of higher ``elbo`` is to be believed.
     map_concentration
         Of the Dirichlet law of a map. Values below 1, usual for texts, starve types: maps are
         smooth.
