@@ -270,6 +270,20 @@ def test_a_second_interrupt_ends_at_once():
     assert not Path("out/summary.json").exists()
 
 
+def test_cells_outside_the_window_are_dropped_if_asked(capsys):
+    simulate(n_genes=20)
+    inside = read_points("points.csv")
+    with Path("points.csv").open("a", encoding="utf-8") as file:
+        file.write("g0,1e4,1\ng1,-1e4,1\n")
+    code, err, summary = fit(
+        capsys, "points.csv", "--types", 3, "--window", WINDOW, "--clip", "--draws", 0,
+        "--restarts", 0, "--out", "out",
+    )  # fmt: skip
+    assert code == 0
+    assert err[0] == "points.csv: 2 cells outside the window were dropped"
+    assert summary["n_cells"] == len(inside)
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
@@ -277,6 +291,7 @@ def test_a_second_interrupt_ends_at_once():
         ("gene,x\na,1\n", (), "points.csv:1: header: expected a column 'y'"),
         ("gene,x,y\na,1,2\n", (), "points.csv: x_range: expected a window with an area"),
         (None, ("--window", "0,1,0,1"), "points.csv: position: expected all cells in the window"),
+        (None, ("--clip",), "--clip: expected --window, beyond which cells are dropped"),
         (None, ("--window", "1,0,0,1"), "argument --window: expected rising X0,X1 and Y0,Y1"),
         (None, ("--types", "0"), "argument --types: expected a number of types or auto, got '0'"),
         (None, ("--types", "9"), "n_types: expected at most 2, got 9"),

@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,7 @@ def add_fit(verbs: Any) -> None:
         metavar="X0,X1,Y0,Y1",
         help="where cells were looked for (default: the smallest rectangle around them)",
     )
+    add("--clip", action="store_true", help="drop cells outside --window, and say how many")
     add("--degrees", action="store_true", help="orientations are in degrees, not in radians")
     add("--seed", type=_number, default=0, help="seed of all random numbers (default 0)")
     add("--quiet", action="store_true", help="draw no bars and say nothing of the progress")
@@ -247,14 +249,22 @@ def _run(arguments: argparse.Namespace, watch: _Watch) -> Outcome:
 
 
 def _read(arguments: argparse.Namespace) -> Points:
+    from inference.status import CavityWarning
     from models.cell_types import Window, read_points
 
     edges = arguments.window
-    points = read_points(
-        arguments.points,
-        window=Window(edges[:2], edges[2:]) if edges else None,
-        angle_unit="degrees" if arguments.degrees else "radians",
-    )
+    if arguments.clip and not edges:
+        raise ValueError("--clip: expected --window, beyond which cells are dropped")
+    with warnings.catch_warnings(record=True) as dropped:
+        warnings.simplefilter("always", CavityWarning)
+        points = read_points(
+            arguments.points,
+            window=Window(edges[:2], edges[2:]) if edges else None,
+            outside="drop" if arguments.clip else "raise",
+            angle_unit="degrees" if arguments.degrees else "radians",
+        )
+    for one in dropped:
+        print(f"{arguments.points}: {one.message}", file=sys.stderr, flush=True)
     missing = [mark for mark in arguments.marks if mark not in points.marks]
     if missing:
         raise ValueError(
