@@ -12,7 +12,7 @@ reading order:
 ``contact_files``       tables of contacts and of tests; a refusal names the line
 ``segment``             reductions over the edges that share a node, in JAX, exact with infinities
 ``generators``          random and regular wirings as host arrays: clauses, factors, lattices, trees
-``currents``            couplings, and currents of probability and their cycles, as networkx digraphs
+``currents``            couplings, and currents of probability with their cycles, in networkx
 ``neighbourhood``       points of the plane that are near each other, and how dense they lie
 ``formats``             DIMACS CNF, read and written; a refusal names the line
 ======================= ============================================================================
