@@ -7,10 +7,12 @@ vocabulary that every module shares is re-exported here. In reading order:
 ``status``              how an algorithm ended, and the warning or the error it becomes
 ``checks``              eager checks of user input: what, got, expected
 ``keys``                random keys split by name
+``pytrees``             dataclasses that check their values for users, not for JAX
 ``precision``           the guard for computations that single precision would spoil
 ``fixed_point``         one driver for every damped fixed-point iteration
 ``kernels``             compiled loops and their random numbers
 ``message_passing``     belief and survey propagation, decimation, reinforcement
+``dynamics``            jump processes and Langevin systems: exact laws, exact paths
 ``monte_carlo``         single-spin Metropolis, annealing, local search, entropy-driven search
 ``elastic``             gradient descent of replicas on any JAX loss, Entropy-SGD
 ``schedules``           how a temperature changes on the way

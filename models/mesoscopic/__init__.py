@@ -12,11 +12,21 @@ In reading order:
 ============================ =======================================================================
 `SpinSystem`                 spins with asymmetric couplings: steady state, entropy production,
                              information, fluctuations of currents
+`gradient_by_simulation`     derivatives of averages of any number of spins, with errors
 `information`                of a state on input and label, `mutual_information` of any joint law
 ============================ =======================================================================
 """
 
+from .score_gradient import SampledGradient, gradient_by_simulation
 from .spins import SpinSystem
 from .state_information import Information, entropy, information, mutual_information
 
-__all__ = ["Information", "SpinSystem", "entropy", "information", "mutual_information"]
+__all__ = [
+    "Information",
+    "SampledGradient",
+    "SpinSystem",
+    "entropy",
+    "gradient_by_simulation",
+    "information",
+    "mutual_information",
+]

@@ -28,6 +28,7 @@ from inference.dynamics.markov import (
     stationary_law,
     stationary_law_of_flips,
 )
+from inference.pytrees import checked_pytree, is_concrete
 from inference.status import ConvergenceError
 
 from .state_information import Information, information
@@ -40,7 +41,7 @@ MOST_DENSE, MOST_ITERATIVE = 11, 20
 _LARGEST_RESIDUAL = 1e-9
 
 
-@jax.tree_util.register_dataclass
+@checked_pytree
 @dataclass(frozen=True)
 class SpinSystem:
     """Spins with couplings that need not be symmetric.
@@ -85,7 +86,7 @@ class SpinSystem:
 
     def __post_init__(self) -> None:
         """Check and convert what is no tracer."""
-        if not _concrete(self.couplings, self.input_weights, self.bias, self.beta):
+        if not is_concrete(self.couplings, self.input_weights, self.bias, self.beta):
             return
 
         def keep(name: str, value: Any) -> None:
@@ -304,7 +305,7 @@ class SpinSystem:
             gain = jnp.asarray(weights, dtype=float)
             if gain.shape != spins.shape:
                 raise ValueError(f"weights: expected shape {spins.shape}, got {gain.shape}")
-            if _concrete(gain):
+            if is_concrete(gain):
                 back = jnp.stack([flipped(gain[i], i) for i in range(self.n_spins)])
                 if not np.allclose(gain, -back, rtol=0, atol=1e-12 * float(abs(gain).max())):
                     raise ValueError(
@@ -344,13 +345,8 @@ def _of_flips(gain: jax.Array) -> jax.Array:
     return matrix
 
 
-def _concrete(*values: Any) -> bool:
-    """Return whether all are numbers, not tracers or what stands for leaves of a pytree."""
-    return not any(isinstance(value, jax.core.Tracer) or type(value) is object for value in values)
-
-
 def _input(name: str, value: ArrayLike, *, ndim: int) -> jax.Array:
-    if _concrete(value):
+    if is_concrete(value):
         value = finite_array(name, np.asarray(value), ndim=ndim)
     return jnp.asarray(value, dtype=float)
 
@@ -359,7 +355,7 @@ def _probabilities(name: str, value: ArrayLike, ndim: int, n_inputs: int) -> jax
     prob = _input(name, value, ndim=ndim)
     if prob.shape[0] != n_inputs:
         raise ValueError(f"{name}: expected {n_inputs} rows as in inputs, got {prob.shape[0]}")
-    if _concrete(value):
+    if is_concrete(value):
         if (np.asarray(prob) < 0).any():
             raise ValueError(f"{name}: expected probabilities, got {float(prob.min()):g}")
         total = np.asarray(prob.sum(axis=-1))
