@@ -8,9 +8,11 @@
 `solve_lyapunov`            the covariance of a linear system, differentiable
 `exact_transition`          of a linear system over any time: `sample_steps` draws paths from it
 `log_prob_of_moments`       their exact density, from `path_moments`
+`euler_maruyama`            Langevin systems of any drift, and the entropy that they produce
 =========================== ========================================================================
 """
 
+from .langevin import LangevinRun, euler_maruyama
 from .lyapunov_equation import solve_lyapunov
 from .markov import (
     CurrentFluctuations,
@@ -33,10 +35,12 @@ from .ornstein_uhlenbeck import (
 __all__ = [
     "CurrentFluctuations",
     "FlipLaw",
+    "LangevinRun",
     "PathMoments",
     "Transition",
     "current_fluctuations",
     "entropy_production",
+    "euler_maruyama",
     "exact_transition",
     "flip_generator",
     "log_prob_of_moments",

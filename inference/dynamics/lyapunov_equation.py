@@ -56,9 +56,9 @@ def solve_lyapunov(drift: ArrayLike, rhs: ArrayLike) -> jax.Array:
     >>> import jax
     >>> jax.config.update("jax_enable_x64", True)
     >>> from inference.dynamics import solve_lyapunov
-    >>> solve_lyapunov([[1.0, -0.7], [0.7, 1.0]], [[2.0, 0.0], [0.0, 2.0]]).round(12)
-    Array([[1., 0.],
-           [0., 1.]], dtype=float64)
+    >>> covariance = solve_lyapunov([[1.3, 0.4], [-0.9, 0.8]], [[1.0, 0.0], [0.0, 2.2]])
+    >>> [round(float(number), 8) for number in covariance.ravel()]
+    [0.40680272, -0.07210884, -0.07210884, 1.29387755]
     """
     require_x64("the equation of Lyapunov")
     matrix, right = jnp.asarray(drift, dtype=float), jnp.asarray(rhs, dtype=float)
