@@ -13,6 +13,8 @@ In reading order:
 `SpinSystem`                 spins with asymmetric couplings: steady state, entropy production,
                              information, fluctuations of currents
 `gradient_by_simulation`     derivatives of averages of any number of spins, with errors
+`Task`, `GaussianTask`       what the device is to find out: `parity_task`, `boolean_task`, and
+                             `digits_task` of real data
 `information`                of a state on input and label, `mutual_information` of any joint law
 ============================ =======================================================================
 """
@@ -20,13 +22,19 @@ In reading order:
 from .score_gradient import SampledGradient, gradient_by_simulation
 from .spins import SpinSystem
 from .state_information import Information, entropy, information, mutual_information
+from .tasks import GaussianTask, Task, boolean_task, digits_task, parity_task
 
 __all__ = [
+    "GaussianTask",
     "Information",
     "SampledGradient",
     "SpinSystem",
+    "Task",
+    "boolean_task",
+    "digits_task",
     "entropy",
     "gradient_by_simulation",
     "information",
     "mutual_information",
+    "parity_task",
 ]
