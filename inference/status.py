@@ -37,6 +37,8 @@ class Status(enum.IntEnum):
     WEAK_MOMENTS = 7
     DEGENERATE = 8
     EMPTY = 9
+    OVERFLOW = 10
+    UNRELAXED = 11
 
     @property
     def message(self) -> str:
@@ -86,6 +88,14 @@ _SENTENCES: dict[Status, tuple[str, str]] = {
     Status.EMPTY: (
         "nothing was found in the data",
         "check the contrast and the scale of the data",
+    ),
+    Status.OVERFLOW: (
+        "the events that there is room for did not suffice for the time asked for",
+        "raise n_events, or shorten the duration",
+    ),
+    Status.UNRELAXED: (
+        "the averages of the two halves of the run differ, which is not chance",
+        "raise burn_in, or start from the end of this run",
     ),
 }
 

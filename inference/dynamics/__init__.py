@@ -9,9 +9,15 @@
 `exact_transition`          of a linear system over any time: `sample_steps` draws paths from it
 `log_prob_of_moments`       their exact density, from `path_moments`
 `euler_maruyama`            Langevin systems of any drift, and the entropy that they produce
+`simulate`                  any dynamics in steps: in chunks, to be resumed, with running sums
+`rejection_free`            exact jumps (Gillespie), chains side by side; `uniformised` by rejection
+`sample_jumps`              every event of a few chains
+`tau_leap`                  many jumps at once, with a bias
 =========================== ========================================================================
 """
 
+from .driver import Checkpoint, Trajectory, simulate
+from .jump import JumpPaths, JumpRun, rejection_free, sample_jumps, uniformised
 from .langevin import LangevinRun, euler_maruyama
 from .lyapunov_equation import solve_lyapunov
 from .markov import (
@@ -31,12 +37,17 @@ from .ornstein_uhlenbeck import (
     path_moments,
     sample_steps,
 )
+from .tau_leaping import tau_leap
 
 __all__ = [
+    "Checkpoint",
     "CurrentFluctuations",
     "FlipLaw",
+    "JumpPaths",
+    "JumpRun",
     "LangevinRun",
     "PathMoments",
+    "Trajectory",
     "Transition",
     "current_fluctuations",
     "entropy_production",
@@ -45,8 +56,13 @@ __all__ = [
     "flip_generator",
     "log_prob_of_moments",
     "path_moments",
+    "rejection_free",
+    "sample_jumps",
     "sample_steps",
+    "simulate",
     "solve_lyapunov",
     "stationary_law",
     "stationary_law_of_flips",
+    "tau_leap",
+    "uniformised",
 ]
