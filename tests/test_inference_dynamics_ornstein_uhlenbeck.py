@@ -119,7 +119,7 @@ def test_gradients_in_parameters_and_path_are_those_of_finite_differences():
         return log_prob_of_moments(moments, drift, solve_lyapunov(drift, 2.0 * noise), mean)
 
     at = (DRIFT, NOISE, MEAN, path)
-    gradients = jax.grad(density, argnums=range(4))(*at)
+    gradients = jax.jit(jax.grad(density, argnums=range(4)))(*at)
     rng = np.random.default_rng(3)
     for argument, gradient in enumerate(gradients):
         way = rng.normal(size=np.shape(at[argument]))

@@ -67,6 +67,12 @@ def solve_lyapunov(drift: ArrayLike, rhs: ArrayLike) -> jax.Array:
             "drift and rhs: expected square matrices of one size, got shapes "
             f"{matrix.shape} and {right.shape}"
         )
+    return _solved(matrix, right)
+
+
+@jax.jit
+def _solved(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """Return the solution, whose derivatives follow from the equation."""
     fixed = jax.lax.stop_gradient(matrix)
 
     def equation(covariance: jax.Array) -> jax.Array:
@@ -87,13 +93,11 @@ def _refined(drift: jax.Array, right: jax.Array) -> jax.Array:
     n = len(drift)
     # the geometric mean of all eigenvalues lies between the slow and the fast ones
     shift = jnp.exp(jnp.linalg.slogdet(drift)[1] / n)
-    factor = jax.scipy.linalg.lu_factor(drift + shift * jnp.eye(n))
-    step = jnp.eye(n) - 2.0 * shift * jax.scipy.linalg.lu_solve(factor, jnp.eye(n))
+    inverse = jnp.linalg.inv(drift + shift * jnp.eye(n))
+    step = jnp.eye(n) - 2.0 * shift * inverse
 
     def solve(right: jax.Array) -> jax.Array:
-        half = jax.scipy.linalg.lu_solve(factor, right)
-        start = 2.0 * shift * jax.scipy.linalg.lu_solve(factor, half.T).T
-        return _doubled(step, start)
+        return _doubled(step, 2.0 * shift * (inverse @ right @ inverse.T))
 
     first = solve(right)
     return first + solve(right - drift @ first - first @ drift.T)

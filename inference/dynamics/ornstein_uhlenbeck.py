@@ -7,6 +7,7 @@ that of the steady state. Paths are drawn from these laws, and their density is 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -94,13 +95,12 @@ def exact_transition(drift: ArrayLike, covariance: ArrayLike, interval: ArrayLik
         If JAX runs in single precision.
     """
     require_x64("a step of a Langevin system")
-    rate, stationary = jnp.asarray(drift, dtype=float), jnp.asarray(covariance, dtype=float)
-    change = _exponential_minus_one(-rate * interval)
-    lost = change @ stationary
-    noise = -(lost + lost.T + lost @ change.T)
-    return Transition(change, 0.5 * (noise + noise.T))
+    return _transition(
+        jnp.asarray(drift, dtype=float), jnp.asarray(covariance, dtype=float), interval
+    )
 
 
+@partial(jax.jit, static_argnames="n_steps")
 def sample_steps(
     transition: Transition, start: jax.Array, n_steps: int | None = None, *, key: jax.Array
 ) -> jax.Array:
@@ -164,36 +164,12 @@ def path_moments(times: ArrayLike, path: ArrayLike) -> PathMoments:
         path = finite_array("path", path, ndim=(2, 3))
     paths = jnp.asarray(path, dtype=float)
     paths = paths if paths.ndim == 3 else paths[None]
-    intervals, group = _equal_steps(times)
+    intervals, group = step_lengths(times)
     if paths.shape[1] != len(group) + 1:
         raise ValueError(
             f"path: expected {len(group) + 1} points as in times, got {paths.shape[1]}"
         )
-    reference = jax.lax.stop_gradient(paths.mean(axis=(0, 1)))
-    start, step = paths[:, :-1] - reference, jnp.diff(paths, axis=1)
-    first = paths[:, 0] - reference
-
-    def total(*factors: jax.Array) -> jax.Array:
-        """Return sums of vectors, or of products of two, over paths and each group of steps."""
-        if len(intervals) == 1:
-            sums = "pti->i" if len(factors) == 1 else "pti,ptj->ij"
-            return jnp.einsum(sums, *factors)[None]
-        each = "pti->ti" if len(factors) == 1 else "pti,ptj->tij"
-        return jax.ops.segment_sum(jnp.einsum(each, *factors), group, len(intervals))
-
-    return PathMoments(
-        interval=jnp.asarray(intervals),
-        n_steps=len(paths) * jnp.bincount(group, length=len(intervals)).astype(float),
-        start_sum=total(start),
-        step_sum=total(step),
-        start_start=total(start, start),
-        step_start=total(step, start),
-        step_step=total(step, step),
-        n_paths=jnp.asarray(float(len(paths))),
-        first_sum=first.sum(axis=0),
-        first_first=first.T @ first,
-        reference=reference,
-    )
+    return _moments(paths, intervals, group)
 
 
 def log_prob_of_moments(
@@ -227,7 +203,19 @@ def log_prob_of_moments(
         Not a number if a covariance is not positive.
     """
     one_of("start", start, ("stationary", "given"))
-    stationary = jnp.asarray(covariance, dtype=float)
+    return _log_prob(
+        moments, jnp.asarray(drift, dtype=float), jnp.asarray(covariance, dtype=float), mean, start
+    )
+
+
+@partial(jax.jit, static_argnames="start")
+def _log_prob(
+    moments: PathMoments,
+    drift: jax.Array,
+    stationary: jax.Array,
+    mean: jax.Array,
+    start: Start,
+) -> jax.Array:
     shift = jnp.asarray(mean, dtype=float) - moments.reference
 
     def steps(
@@ -253,19 +241,60 @@ def log_prob_of_moments(
     return density
 
 
+@jax.jit
+def _transition(drift: jax.Array, covariance: jax.Array, interval: jax.Array) -> Transition:
+    change = _exponential_minus_one(-drift * interval)
+    lost = change @ covariance
+    noise = -(lost + lost.T + lost @ change.T)
+    return Transition(change, 0.5 * (noise + noise.T))
+
+
 def _exponential_minus_one(exponent: jax.Array) -> jax.Array:
     """Return ``exp(X) - 1`` with all its digits, where X is small, too."""
     norm = jax.lax.stop_gradient(jnp.abs(exponent).sum(axis=0).max())
     halvings = jnp.clip(jnp.ceil(jnp.log2(norm)) + 1.0, 0.0, _MAX_DOUBLINGS)
     small = exponent * 0.5**halvings
-    series = jnp.eye(len(exponent))
-    for order in range(_ORDER, 1, -1):
-        series = jnp.eye(len(exponent)) + small @ series / order
+    one = jnp.eye(len(exponent))
+
+    def nest(series: jax.Array, order: jax.Array) -> tuple[jax.Array, None]:
+        return one + small @ series / order, None
+
+    series = jax.lax.scan(nest, one, jnp.arange(_ORDER, 1, -1))[0]
 
     def double(change: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
         return jnp.where(number < halvings, 2.0 * change + change @ change, change), None
 
     return jax.lax.scan(double, small @ series, jnp.arange(_MAX_DOUBLINGS))[0]
+
+
+@jax.jit
+def _moments(paths: jax.Array, intervals: jax.Array, group: jax.Array) -> PathMoments:
+    """Return the sums of `path_moments`."""
+    reference = jax.lax.stop_gradient(paths.mean(axis=(0, 1)))
+    start, step = paths[:, :-1] - reference, jnp.diff(paths, axis=1)
+    first = paths[:, 0] - reference
+
+    def total(*factors: jax.Array) -> jax.Array:
+        """Return sums of vectors, or of products of two, over paths and each group of steps."""
+        if len(intervals) == 1:
+            sums = "pti->i" if len(factors) == 1 else "pti,ptj->ij"
+            return jnp.einsum(sums, *factors)[None]
+        each = "pti->ti" if len(factors) == 1 else "pti,ptj->tij"
+        return jax.ops.segment_sum(jnp.einsum(each, *factors), group, len(intervals))
+
+    return PathMoments(
+        interval=intervals,
+        n_steps=len(paths) * jnp.bincount(group, length=len(intervals)).astype(float),
+        start_sum=total(start),
+        step_sum=total(step),
+        start_start=total(start, start),
+        step_start=total(step, start),
+        step_step=total(step, step),
+        n_paths=jnp.asarray(float(len(paths))),
+        first_sum=first.sum(axis=0),
+        first_first=first.T @ first,
+        reference=reference,
+    )
 
 
 def _centred(count: jax.Array, first: jax.Array, second: jax.Array, shift: jax.Array) -> jax.Array:
@@ -282,7 +311,7 @@ def _normal(covariance: jax.Array, count: jax.Array, second: jax.Array) -> jax.A
     return -0.5 * (count * (len(root) * jnp.log(2.0 * jnp.pi) + log_det) + jnp.trace(weighted))
 
 
-def _equal_steps(times: ArrayLike) -> tuple[jax.Array, jax.Array]:
+def step_lengths(times: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """Return the different lengths of steps ``(m,)``, and which of them each step has."""
     if isinstance(times, jax.core.Tracer):
         return jnp.diff(times), jnp.arange(len(times) - 1)

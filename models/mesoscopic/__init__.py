@@ -16,21 +16,29 @@ In reading order:
 `Task`, `GaussianTask`       what the device is to find out: `parity_task`, `boolean_task`, and
                              `digits_task` of real data
 `information`                of a state on input and label, `mutual_information` of any joint law
+`LinearLangevin`             linear units with asymmetric couplings: the same in closed form,
+                             exact paths and their exact density
+`closed_form_frontier`       the bottleneck of two linear units
 ============================ =======================================================================
 """
 
+from .linear_frontier import ClosedFormFrontier, closed_form_frontier
+from .linear_langevin import LinearLangevin
 from .score_gradient import SampledGradient, gradient_by_simulation
 from .spins import SpinSystem
 from .state_information import Information, entropy, information, mutual_information
 from .tasks import GaussianTask, Task, boolean_task, digits_task, parity_task
 
 __all__ = [
+    "ClosedFormFrontier",
     "GaussianTask",
     "Information",
+    "LinearLangevin",
     "SampledGradient",
     "SpinSystem",
     "Task",
     "boolean_task",
+    "closed_form_frontier",
     "digits_task",
     "entropy",
     "gradient_by_simulation",
