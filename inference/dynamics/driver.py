@@ -153,6 +153,7 @@ def simulate(
     >>> bool(on.final.state == at_once.final.state), int(on.final.step)
     (True, 30)
     """
+    args = jax.tree_util.tree_map(jnp.asarray, tuple(args))
     start = _start(init, key, accumulate, args)
     positive_int("n_steps", n_steps)
     positive_int("save_every", save_every)

@@ -26,6 +26,7 @@ from .jump_blocks import (
     JumpRun,
     JumpState,
     Layout,
+    as_arrays,
     as_process,
     check_first_rates,
     run_process,
@@ -133,6 +134,7 @@ def rejection_free(
     >>> round(float(run.averages.mean()), 2)
     0.75
     """
+    args = as_arrays(args)
     process = as_process(
         layout, rates, apply, observe=observe, count=count, place=place, n_places=n_places,
         refresh=refresh,
@@ -204,6 +206,7 @@ def uniformised(
     """
     positive_int("n_channels", n_channels)
     positive("bound", bound)
+    args = as_arrays(args)
     process = as_process(
         layout, rate, apply, observe=observe, count=count, place=place, n_places=n_places,
         refresh=refresh, by_channel=True,
@@ -285,6 +288,7 @@ def sample_jumps(
     >>> paths.channels
     array([[0, 0, 0, 0, 0]], dtype=int32)
     """
+    args = as_arrays(args)
     process = as_process(layout, rates, apply, count=_chosen)
     dtype = check_first_rates(process, init, args, absorbing=duration is not None)
     positive_int("n_events", n_events)

@@ -289,6 +289,11 @@ def check_first_rates(
     return first.dtype
 
 
+def as_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return arguments that can be indexed with what JAX traces."""
+    return jax.tree_util.tree_map(jnp.asarray, tuple(args))
+
+
 def start_of(block: Any, init: Any, channel: Any, dtype: Any, args: tuple[Any, ...]) -> Any:
     """Return the first state of the driver, or the checkpoint as it is."""
     if isinstance(init, Checkpoint):

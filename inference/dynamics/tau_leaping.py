@@ -23,6 +23,7 @@ from .jump_blocks import (
     JumpState,
     Layout,
     Process,
+    as_arrays,
     as_process,
     check_first_rates,
     jump_run,
@@ -136,6 +137,7 @@ def tau_leap(
     10
     """
     one_of("law", law, ("poisson", "bernoulli"))
+    args = as_arrays(args)
     process = as_process(
         layout, rates, leap, observe=observe, count=count, place=place, n_places=n_places,
         refresh=refresh,
