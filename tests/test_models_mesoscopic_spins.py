@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from suite_helpers import assert_z
 
 from inference.status import ConvergenceError
 from models.mesoscopic import SpinSystem, spins
@@ -202,6 +203,16 @@ def test_derivatives_without_a_matrix_at_fourteen_spins():
         nudge = jnp.zeros((14, 14)).at[i, j].set(step)
         ends = [production(reference.couplings + sign * nudge) for sign in (1, -1)]
         assert float(slope[i, j]) == pytest.approx(float(ends[0] - ends[1]) / (2 * step), abs=1e-7)
+
+
+@pytest.mark.statistical
+def test_simulated_averages_are_those_of_the_exact_law(key):
+    weights, x = np.array([[0.5], [0.0], [-0.5], [1.0]]), np.array([0.7])
+    base = sine_system()
+    system = SpinSystem(base.couplings, weights, base.bias, beta=0.8)
+    run = system.simulate(x, key=key, n_events=2000, n_chains=64)
+    exact = all_states(4) @ np.asarray(system.stationary(x))
+    assert_z(run.mean_spins.value, exact, run.mean_spins.standard_error)
 
 
 def test_systems_are_pytrees():

@@ -11,7 +11,7 @@ natural.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,9 @@ from inference.pytrees import checked_pytree, is_concrete
 from inference.status import ConvergenceError
 
 from .state_information import Information, information
+
+if TYPE_CHECKING:
+    from .spin_simulation import SpinRun
 
 Form = Literal["observable", "schnakenberg", "antisymmetric"]
 Method = Literal["auto", "dense", "iterative"]
@@ -312,6 +315,31 @@ class SpinSystem:
                         "weights: expected a current, but a flip and its reverse add up"
                     )
         return current_fluctuations(generator, _of_flips(gain), self.stationary(x))
+
+    def simulate(self, x: ArrayLike | None = None, **options: Any) -> SpinRun:
+        """Simulate many chains and return averages with their errors, for any number of spins.
+
+        Parameters
+        ----------
+        x
+            Input ``(d,)``.
+        options
+            Those of `simulate_spins`: ``key``, ``n_events`` or ``duration``, ``n_chains``,
+            ``burn_in``, ``method``, ...
+
+        Returns
+        -------
+        SpinRun
+            Heed its ``status``.
+
+        Raises
+        ------
+        TypeError, ValueError, ConvergenceError
+            As for `simulate_spins`.
+        """
+        from .spin_simulation import simulate_spins
+
+        return simulate_spins(self.couplings, self.field(x), float(self.beta), **options)
 
     def _states(self, x: ArrayLike | None) -> tuple[jax.Array, jax.Array]:
         """Return all states ``(n, 2**n)`` and the fields in them."""
