@@ -18,10 +18,15 @@ In reading order:
 `information`                of a state on input and label, `mutual_information` of any joint law
 `LinearLangevin`             linear units with asymmetric couplings: the same in closed form,
                              exact paths and their exact density
+`tradeoff`                   what a device says of its task, and what it dissipates
+`bottleneck`                 the best couplings at each price of dissipation, a `Frontier`
 `closed_form_frontier`       the bottleneck of two linear units
 ============================ =======================================================================
 """
 
+from .device_tradeoff import Tradeoff, tradeoff
+from .frontier_search import bottleneck
+from .frontiers import Frontier
 from .linear_frontier import ClosedFormFrontier, closed_form_frontier
 from .linear_langevin import LinearLangevin
 from .score_gradient import SampledGradient, gradient_by_simulation
@@ -31,13 +36,16 @@ from .tasks import GaussianTask, Task, boolean_task, digits_task, parity_task
 
 __all__ = [
     "ClosedFormFrontier",
+    "Frontier",
     "GaussianTask",
     "Information",
     "LinearLangevin",
     "SampledGradient",
     "SpinSystem",
     "Task",
+    "Tradeoff",
     "boolean_task",
+    "bottleneck",
     "closed_form_frontier",
     "digits_task",
     "entropy",
@@ -45,4 +53,5 @@ __all__ = [
     "information",
     "mutual_information",
     "parity_task",
+    "tradeoff",
 ]
