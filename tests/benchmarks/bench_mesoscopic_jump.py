@@ -15,13 +15,14 @@ The peer is no dependency. Install it aside (it needs a C++ compiler), and say w
     PYTHONPATH=DIR python tests/benchmarks/bench_mesoscopic_jump.py
 
 Without it the peer is its recorded rate, 1.9e6 events a second, and `reference` says so.
-Conclusion: 14 times the peer on two reactions; with five times as many channels 5 times, 4 with averages,
-2 with everything; 34 times the peer on the same ten spins.
+Conclusion: 14 times the peer on two reactions; with five times as many channels 5 times, 4 with
+averages, 2 with everything; 34 times the peer on the same ten spins.
 """
 
 import os
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 import functools
 import time
 
