@@ -21,15 +21,20 @@ In reading order:
 `tradeoff`                   what a device says of its task, and what it dissipates
 `bottleneck`                 the best couplings at each price of dissipation, a `Frontier`
 `closed_form_frontier`       the bottleneck of two linear units
+`spin_path_log_prob`         of every flip of some chains, from `spin_path_statistics`
+`langevin_model`             unknown couplings and their entropy production, for NumPyro; also
+                             `spin_counts_model` (steady states), `spin_paths_model` (flips)
 ============================ =======================================================================
 """
 
+from .bayesian import langevin_model, langevin_moments_model, spin_counts_model, spin_paths_model
 from .device_tradeoff import Tradeoff, tradeoff
 from .frontier_search import bottleneck
 from .frontiers import Frontier
 from .linear_frontier import ClosedFormFrontier, closed_form_frontier
 from .linear_langevin import LinearLangevin
 from .score_gradient import SampledGradient, gradient_by_simulation
+from .spin_likelihood import SpinPathStatistics, spin_path_log_prob, spin_path_statistics
 from .spins import SpinSystem
 from .state_information import Information, entropy, information, mutual_information
 from .tasks import GaussianTask, Task, boolean_task, digits_task, parity_task
@@ -41,6 +46,7 @@ __all__ = [
     "Information",
     "LinearLangevin",
     "SampledGradient",
+    "SpinPathStatistics",
     "SpinSystem",
     "Task",
     "Tradeoff",
@@ -51,7 +57,13 @@ __all__ = [
     "entropy",
     "gradient_by_simulation",
     "information",
+    "langevin_model",
+    "langevin_moments_model",
     "mutual_information",
     "parity_task",
+    "spin_counts_model",
+    "spin_path_log_prob",
+    "spin_path_statistics",
+    "spin_paths_model",
     "tradeoff",
 ]
