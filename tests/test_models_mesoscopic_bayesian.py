@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-from numpyro.infer import MCMC, NUTS
+from numpyro.infer import MCMC, NUTS, init_to_value
 from numpyro.infer.util import log_density
 from suite_helpers import assert_z
 
@@ -36,9 +36,10 @@ FIELDS = np.array(
 OFF = ~np.eye(3, dtype=bool)
 
 
-def run(model, key, *args, n_draws=300, **kwargs):
+def run(model, key, *args, n_draws=300, start=None, **kwargs):
     """One chain; return draws by name with the axis of chains."""
-    mcmc = MCMC(NUTS(model), num_warmup=300, num_samples=n_draws, progress_bar=False)
+    kernel = NUTS(model, init_strategy=init_to_value(values=start or {}))
+    mcmc = MCMC(kernel, num_warmup=300, num_samples=n_draws, progress_bar=False)
     mcmc.run(key, *args, **kwargs)
     assert not mcmc.get_extra_fields()["diverging"].any()
     return {name: np.asarray(x) for name, x in mcmc.get_samples(group_by_chain=True).items()}
@@ -168,7 +169,7 @@ def test_the_density_of_counts_is_prior_times_multinomial():
 @pytest.mark.slow
 @pytest.mark.statistical
 def test_counts_under_six_fields_determine_the_couplings_of_three_spins(key):
-    draws = run(spin_counts_model, key, counts_of(1), FIELDS)
+    draws = run(spin_counts_model, key, counts_of(1), FIELDS, start={"coupling": np.zeros(6)})
     mean, sd = draws["couplings"].mean(axis=(0, 1))[OFF], draws["couplings"].std(axis=(0, 1))[OFF]
     assert sd.min() > 0.01
     assert sd.max() < 0.02

@@ -205,6 +205,9 @@ def spin_counts_model(
     Sites ``coupling`` (``n (n - 1)`` numbers, row by row without the diagonal) and the observed
     ``counts``; deterministic ``couplings`` ``(n, n)``, ``entropy_production`` ``(n_fields,)``.
     Steady states are exact: up to 11 spins, in practice 6.
+
+    The posterior may have modes of large couplings that are lower by thousands of nats and still
+    hold a chain: begin at ``NUTS(..., init_strategy=init_to_value(values={"coupling": zeros}))``.
     """
     seen = jnp.asarray(counts) if not is_concrete(counts) else jnp.asarray(_counts(counts))
     n = int(seen.shape[1]).bit_length() - 1
