@@ -134,7 +134,7 @@ def sample_steps(
         return after, after
 
     steps = (noise,) if one_law else (noise, transition.propagator)
-    return jax.lax.scan(advance, start, steps)[1]
+    return jax.lax.scan(advance, start, steps, unroll=2)[1]
 
 
 def path_moments(times: ArrayLike, path: ArrayLike) -> PathMoments:

@@ -8,6 +8,7 @@ units circulate, and entropy is produced. ``k_B = 1``, logarithms are natural.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from inference.checks import (
+    Floats,
     finite_array,
     one_of,
     positive,
@@ -135,18 +137,21 @@ class LinearLangevin:
         ValueError
             If there is an input without weights or the other way round, or its length is wrong.
         """
+        return jnp.linalg.solve(self.drift, self._force(x))
+
+    def _force(self, x: ArrayLike | None) -> jax.Array:
+        """Return ``W x + b``."""
         force = jnp.zeros(self.n_units) if self.bias is None else jnp.asarray(self.bias)
         if x is None:
             if self.input_weights is not None:
                 raise ValueError(f"x: expected {self.input_weights.shape[1]} inputs, got none")
-        else:
-            if is_concrete(x):
-                x = finite_array("x", x, ndim=1)
-            value, weights = jnp.asarray(x, dtype=float), self._weights()
-            if value.shape != weights.shape[1:]:
-                raise ValueError(f"x: expected {weights.shape[1]} inputs, got {value.shape[0]}")
-            force = force + weights @ value
-        return jnp.linalg.solve(self.drift, force)
+            return force
+        if is_concrete(x):
+            x = finite_array("x", x, ndim=1)
+        value, weights = jnp.asarray(x, dtype=float), self._weights()
+        if value.shape != weights.shape[1:]:
+            raise ValueError(f"x: expected {weights.shape[1]} inputs, got {value.shape[0]}")
+        return force + weights @ value
 
     def covariance(self) -> jax.Array:
         """Return the covariance ``C`` ``(n, n)`` of the steady state: ``A C + C A^T = 2 D``.
@@ -290,32 +295,25 @@ class LinearLangevin:
             If JAX runs in single precision, times are given in neither or both ways, or something
             is out of range.
         """
-        if (times is None) == (n_steps is None) or (n_steps is None) != (dt is None):
+        intervals: jax.Array | Floats
+        which: jax.Array | None
+        if n_steps is not None and dt is not None and times is None:
+            intervals, which = np.array([positive("dt", dt)]), None
+            n_steps = positive_int("n_steps", n_steps)
+        elif times is not None and n_steps is None and dt is None:
+            intervals, which = step_lengths(times)
+        else:
             raise ValueError("times: expected either times, or n_steps and dt")
-        if n_steps is not None and dt is not None:
-            intervals = jnp.asarray([positive("dt", dt)])
-            which = np.zeros(positive_int("n_steps", n_steps), dtype=int)
-        else:
-            assert times is not None
-            intervals, found = step_lengths(times)
-            which = np.asarray(found)
         n = 1 if n_paths is None else positive_int("n_paths", n_paths)
-        mean = self.mean(x)
-        keys = split_named(key, "start", "steps")
-        covariance = self.covariance()
-        if start is None:
-            root = jnp.linalg.cholesky(covariance)
-            first = jax.random.normal(keys["start"], (n, self.n_units)) @ root.T
-        else:
+        if start is not None:
             given = finite_array("start", start, ndim=(1, 2))
             if given.shape not in ((self.n_units,), (n, self.n_units)):
                 raise ValueError(
                     f"start: expected shape ({self.n_units},) or ({n}, {self.n_units}), got "
                     f"{given.shape}"
                 )
-            first = jnp.broadcast_to(jnp.asarray(given) - mean, (n, self.n_units))
-        paths = _paths(self.drift, covariance, mean, intervals, which, first, keys["steps"])
-        return paths[0] if n_paths is None else paths
+            start = jnp.asarray(given)
+        return _paths(self, self._force(x), intervals, which, start, key, n_paths, n_steps)
 
     def log_prob(
         self,
@@ -373,22 +371,39 @@ class LinearLangevin:
         return jnp.linalg.solve(self.drift, weights), jnp.asarray(input_covariance, dtype=float)
 
 
-@jax.jit
+@partial(jax.jit, static_argnames=("n_paths", "n_steps"))
 def _paths(
-    drift: jax.Array,
-    covariance: jax.Array,
-    mean: jax.Array,
-    intervals: jax.Array,
-    which: jax.Array,
-    first: jax.Array,
+    system: LinearLangevin,
+    force: jax.Array,
+    intervals: jax.Array | Floats,
+    which: jax.Array | None,
+    start: jax.Array | None,
     key: jax.Array,
+    n_paths: int | None,
+    n_steps: int | None,
 ) -> jax.Array:
-    """Return paths ``(n_paths, n_steps + 1, n)`` from these deviations on."""
-    laws = jax.vmap(lambda interval: exact_transition(drift, covariance, interval))(intervals)
-    if len(intervals) == 1:
+    """Return paths ``(n_paths, n_steps + 1, n)``, from the steady state if there is no start.
+
+    If ``n_paths`` is None it is one path, without the first axis.
+
+    Step ``i`` takes ``intervals[which[i]]``, or all of them ``intervals[0]``.
+    """
+    keys = split_named(key, "start", "steps")
+    mean, covariance = jnp.linalg.solve(system.drift, force), system.covariance()
+    shape = 1 if n_paths is None else n_paths, system.n_units
+    if start is None:
+        first = jax.random.normal(keys["start"], shape) @ jnp.linalg.cholesky(covariance).T
+    else:
+        first = jnp.broadcast_to(start - mean, shape)
+    laws = jax.vmap(lambda interval: exact_transition(system.drift, covariance, interval))(
+        intervals
+    )
+    if which is None or len(intervals) == 1:
         one = jax.tree_util.tree_map(lambda leaf: leaf[0], laws)
-        later = sample_steps(one, first, len(which), key=key)
+        size = n_steps if which is None else len(which)
+        later = sample_steps(one, first, size, key=keys["steps"])
     else:
         each = jax.tree_util.tree_map(lambda leaf: leaf[which], laws)
-        later = sample_steps(each, first, key=key)
-    return mean + jnp.concatenate([first[None], later]).swapaxes(0, 1)
+        later = sample_steps(each, first, key=keys["steps"])
+    paths = mean + jnp.concatenate([first[None], later]).swapaxes(0, 1)
+    return paths[0] if n_paths is None else paths
