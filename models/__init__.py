@@ -4,6 +4,7 @@
 ``contact_tracing``  who is infected, from contacts and tests (arXiv 2009.09422)
 ``deep_linear``      Bayesian deep linear networks at finite width (arXiv 2406.03260)
 ``ksat``             K-SAT: belief and survey propagation, decimation, local search
+``mesoscopic``       spins and Langevin units: computation against dissipation (arXiv 2307.02379)
 ``perceptron``       binary perceptrons and committee machines: local entropy, dense regions
 
 Import from the system, ``from models.deep_linear import posterior``; importing ``models`` alone

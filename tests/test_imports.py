@@ -27,7 +27,7 @@ def state():
 
 before = state()
 import graphs, inference, models, models.cli, models.deep_linear, models.ksat, models.perceptron
-import models.cell_types, models.contact_tracing
+import models.cell_types, models.contact_tracing, models.mesoscopic
 after = state()
 changed = [name for name in before if before[name] != after[name]]
 assert not changed, f"importing changed {changed}"

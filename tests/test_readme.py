@@ -24,4 +24,4 @@ def test_the_examples_print_what_is_written_below_them(code, printed):
 
 
 def test_every_system_has_one():
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6

@@ -12,6 +12,8 @@ In reading order:
 ============================ =======================================================================
 `SpinSystem`                 spins with asymmetric couplings: steady state, entropy production,
                              information, fluctuations of currents
+`simulate_spins`             averages of any number of spins with errors, `SpinSystem.simulate`
+`sample_paths`               every flip of some chains
 `gradient_by_simulation`     derivatives of averages of any number of spins, with errors
 `Task`, `GaussianTask`       what the device is to find out: `parity_task`, `boolean_task`, and
                              `digits_task` of real data
@@ -35,6 +37,8 @@ from .linear_frontier import ClosedFormFrontier, closed_form_frontier
 from .linear_langevin import LinearLangevin
 from .score_gradient import SampledGradient, gradient_by_simulation
 from .spin_likelihood import SpinPathStatistics, spin_path_log_prob, spin_path_statistics
+from .spin_paths import SpinPaths, sample_paths
+from .spin_simulation import SpinRun, simulate_spins
 from .spins import SpinSystem
 from .state_information import Information, entropy, information, mutual_information
 from .tasks import GaussianTask, Task, boolean_task, digits_task, parity_task
@@ -47,6 +51,8 @@ __all__ = [
     "LinearLangevin",
     "SampledGradient",
     "SpinPathStatistics",
+    "SpinPaths",
+    "SpinRun",
     "SpinSystem",
     "Task",
     "Tradeoff",
@@ -61,6 +67,8 @@ __all__ = [
     "langevin_moments_model",
     "mutual_information",
     "parity_task",
+    "sample_paths",
+    "simulate_spins",
     "spin_counts_model",
     "spin_path_log_prob",
     "spin_path_statistics",
