@@ -441,6 +441,7 @@ def test_tables_of_the_commands(tmp_path):
 # --- as a user runs it -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_works_alone_and_keeps_what_it_compiled(table, tmp_path):
     arguments = ("deep-linear", "evidence", table[0], "--targets", "a", "--widths", "5")
     # as a user runs it, with none of the settings of the test suite

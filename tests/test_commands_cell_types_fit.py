@@ -236,6 +236,7 @@ def lines_until(process, text):
     raise AssertionError(f"no {text!r} in {lines}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
 def test_one_interrupt_leaves_the_best_fit_so_far_with_all_files():
     simulate(n_genes=300, n_types=6)
@@ -256,6 +257,7 @@ def test_one_interrupt_leaves_the_best_fit_so_far_with_all_files():
     assert "Interrupted" in Path("out/report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
 def test_a_second_interrupt_ends_at_once():
     simulate(n_genes=300, n_types=6)

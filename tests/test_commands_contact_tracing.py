@@ -122,6 +122,7 @@ def test_a_label_with_a_comma_is_one_cell(capsys):
     assert table(out)[0] == ["ann", "Lee, Bob", "cid", "dan"]
 
 
+@pytest.mark.slow
 def test_parameters_are_fitted(capsys):
     rng = np.random.default_rng(0)
     pairs = [(i, i + 1) for i in range(29)]
@@ -305,6 +306,7 @@ def test_a_file_that_is_not_there(capsys):
     assert capsys.readouterr().err == "cavity: none.csv: No such file or directory\n"
 
 
+@pytest.mark.slow
 def test_as_a_program():
     Path("c.csv").write_text(CONTACTS)
     Path("t.csv").write_text(TESTS)

@@ -363,6 +363,7 @@ def test_slow_imports_wait_for_their_first_use():
     assert run.stdout.strip() == "set()", run.stdout + run.stderr
 
 
+@pytest.mark.slow
 def test_the_daily_announcement_of_arviz_is_not_passed_on(tmp_path):
     # ArviZ 0.23 remembers in the user's cache folder that it has spoken today
     code = (

@@ -130,6 +130,7 @@ def test_tanh_and_its_slope_are_those_of_mpmath(dtype, rounding):
     assert np.isfinite(slope).all()
 
 
+@pytest.mark.slow
 def test_the_cache_notices_a_change_of_a_helper_in_another_module(tmp_path):
     package = tmp_path / "somewhere"
     package.mkdir()

@@ -64,6 +64,7 @@ def test_correlated_gaussians_and_their_moments(dim):
     np.testing.assert_allclose(spread, covariance, rtol=0, atol=10 * EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shapes", [(0.5,), (1.0,), (0.5, 1.0), (1.0, 1.5, 20.0)])
 def test_long_exponential_tails(shapes):
     # shape 1/2 is chi-square of one degree: its logarithm decays as exp(x / 2) to the left

@@ -172,6 +172,7 @@ def one_sweep(engine, centre, n_draws):
     return np.array(ended), np.array(centres), np.array(accepted)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @every_centre
 @pytest.mark.parametrize("engine", [*RULES, "jax"])

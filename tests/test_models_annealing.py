@@ -142,6 +142,7 @@ def replicated(problem, n_replicas, n_sweeps, seed):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     ("n_inputs", "n_sweeps", "n_problems", "coupled", "alone"),

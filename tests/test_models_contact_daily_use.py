@@ -65,6 +65,7 @@ def test_old_zeros_are_forgotten():
     np.testing.assert_allclose(result.state_prob, exact.state_prob, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_windows_day_by_day_are_exact_without_contacts():
     """Without contacts a person is a Markov chain, and the window's start a filter of it."""
     rng = np.random.default_rng(1)

@@ -41,6 +41,7 @@ def test_exact_on_a_pair_by_enumeration():
     np.testing.assert_allclose(got.log_evidence, log_evidence, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_many_neighbours_do_not_underflow():
     network = fresh_contacts(300, 30, seed=0, mean_degree=15)
     got = dense(network, Observations.none(), Epidemic(0.01, 0.1), max_steps=3)

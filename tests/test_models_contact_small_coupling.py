@@ -75,6 +75,7 @@ def test_fixed_point_of_the_published_equations(seed):
     np.testing.assert_allclose(got.state_prob.sum(axis=2), 1.0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_error_is_of_second_order_in_the_transmission():
     ratios, errors = [], []
     for seed in range(12):

@@ -121,6 +121,7 @@ def test_the_chain_of_scales(network):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @each_network
 def test_the_mean_of_the_renormaliser(network, key):

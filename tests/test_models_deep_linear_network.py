@@ -431,6 +431,7 @@ def test_the_exact_answer_is_one(instance):
         assert float(instance.prediction.mean[0, 0]) == pytest.approx(0.902895, abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_collapsed_nuts_agrees_with_the_exact_posterior(instance, key):
     found = posterior(instance.data, instance.architecture, BETA, method="nuts", key=key)
@@ -454,6 +455,7 @@ def test_collapsed_nuts_agrees_with_the_exact_posterior(instance, key):
         assert float(error) == pytest.approx(expected, rel=4 / np.sqrt(160) + 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_function_nuts_agrees_with_the_exact_posterior(instance, key):
     model = partial(function_model, beta=BETA, x_test=instance.x_test)
@@ -506,6 +508,7 @@ def line_posterior(likelihood):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize("likelihood", LINE_TARGETS)
 def test_other_likelihoods_agree_with_a_double_integral(likelihood, key):

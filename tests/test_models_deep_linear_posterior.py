@@ -215,6 +215,7 @@ def test_table_of_one_output(widths, precisions):
     assert noise_free.log_evidence == pytest.approx(float(density), rel=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", TABLE_B)
 def test_table_of_two_outputs(width):
     log_z, q00, q01, q11, f0, f1, v0, c, v1 = TABLE_B[width]
@@ -783,6 +784,7 @@ def test_particles_of_many_coordinates_need_little_memory(key):
     assert variance == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_errors_of_tempering_are_calibrated(exact_one):
     mean, variance = exact_one.mixing_mean[0, 0], exact_one.mixing_variance[0, 0]

@@ -65,6 +65,7 @@ def bethe_errors(load, n_inputs=19, n_instances=20):
     return np.array(errors)
 
 
+@pytest.mark.slow
 def test_errors_are_small_and_grow_with_the_load():
     # independent figures at n = 19: bias below .005 and rms .01 at load .3, rms .02-.03 at .6
     errors = {load: bethe_errors(load) for load in (0.15, 0.3, 0.6)}

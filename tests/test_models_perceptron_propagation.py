@@ -149,6 +149,7 @@ def test_large_machines_have_the_replica_symmetric_entropy(load, expected):
     assert np.mean(densities) == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     ("load", "expected", "spread"), [(0.8, 0.4548210, 0.0052), (1.2, 0.6686614, 0.0087)]

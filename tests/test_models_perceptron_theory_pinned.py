@@ -55,6 +55,7 @@ def normal(reach, n):
     return nodes, weights / weights.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", TABLE)
 def test_the_table(load):
     distances = [row[0] for row in TABLE[load]]
@@ -173,6 +174,7 @@ class TestZero:
         if "e" not in expected:
             assert zero == digits(expected)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("load", [0.3, 0.8])
     def test_typical_solutions_are_isolated(self, load):
         zero = theory.franz_parisi_zero(load)

@@ -224,6 +224,7 @@ def left(name):
     return np.array(energies)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @every_kernel
 @pytest.mark.parametrize("peer", ["alone", "independent"])
