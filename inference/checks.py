@@ -177,3 +177,21 @@ def same_length(name: str, got: int, reference: str, expected: int) -> None:
     """Raise ``ValueError`` unless two related axes have one length."""
     if got != expected:
         raise ValueError(f"{name}: expected {expected} rows as in {reference}, got {got}")
+
+
+def distributions(name: str, value: ArrayLike, *, ndim: int) -> Floats:
+    """Return probability distributions along the last axis, as doubles.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the value is not finite or of other dimensions, negative, or off 1 by more than 1e-8.
+    """
+    prob = finite_array(name, value, ndim=ndim)
+    if (prob < 0).any():
+        raise ValueError(f"{name}: expected probabilities, got {prob.min():g}")
+    total = np.atleast_1d(prob.sum(axis=-1))
+    worst = total[np.abs(total - 1.0).argmax()]
+    if abs(worst - 1.0) > 1e-8:
+        raise ValueError(f"{name}: expected probabilities that sum to 1, got a sum of {worst:g}")
+    return prob

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from inference.checks import Floats, finite_array, one_of
+from inference.checks import Floats, distributions, finite_array, one_of
 from inference.dynamics.markov import (
     CurrentFluctuations,
     current_fluctuations,
@@ -380,16 +380,9 @@ def _input(name: str, value: ArrayLike, *, ndim: int) -> jax.Array:
 
 
 def _probabilities(name: str, value: ArrayLike, ndim: int, n_inputs: int) -> jax.Array:
-    prob = _input(name, value, ndim=ndim)
+    if is_concrete(value):
+        value = distributions(name, np.asarray(value), ndim=ndim)
+    prob = jnp.asarray(value, dtype=float)
     if prob.shape[0] != n_inputs:
         raise ValueError(f"{name}: expected {n_inputs} rows as in inputs, got {prob.shape[0]}")
-    if is_concrete(value):
-        if (np.asarray(prob) < 0).any():
-            raise ValueError(f"{name}: expected probabilities, got {float(prob.min()):g}")
-        total = np.asarray(prob.sum(axis=-1))
-        if not np.allclose(total, 1.0, rtol=0, atol=1e-8):
-            worst = float(np.atleast_1d(total)[np.argmax(np.abs(np.atleast_1d(total) - 1.0))])
-            raise ValueError(
-                f"{name}: expected probabilities that sum to 1, got a sum of {worst:g}"
-            )
     return prob

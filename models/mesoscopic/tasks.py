@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from inference.checks import (
     Floats,
     at_least_zero,
+    distributions,
     finite_array,
     one_of,
     positive_int,
@@ -54,8 +54,8 @@ class Task:
     def __post_init__(self) -> None:
         """Check and convert."""
         inputs = finite_array("inputs", self.inputs, ndim=2)
-        prob = _law("input_prob", self.input_prob, 1)
-        labels = _law("label_prob", self.label_prob, 2)
+        prob = distributions("input_prob", self.input_prob, ndim=1)
+        labels = distributions("label_prob", self.label_prob, ndim=2)
         same_length("input_prob", len(prob), "inputs", len(inputs))
         same_length("label_prob", len(labels), "inputs", len(inputs))
         for name, value in (("inputs", inputs), ("input_prob", prob), ("label_prob", labels)):
@@ -266,14 +266,3 @@ def _truth(value: Any, x: Floats) -> bool:
     if np.ndim(value) == 0 and value in (1, -1):
         return bool(value == 1)
     raise ValueError(f"function: expected True, False, +1 or -1, got {value!r:.40} at {x}")
-
-
-def _law(name: str, value: ArrayLike, ndim: int) -> Floats:
-    prob = finite_array(name, value, ndim=ndim)
-    if (prob < 0).any():
-        raise ValueError(f"{name}: expected probabilities, got {prob.min():g}")
-    total = np.atleast_1d(prob.sum(axis=-1))
-    worst = total[np.abs(total - 1.0).argmax()]
-    if abs(worst - 1.0) > 1e-8:
-        raise ValueError(f"{name}: expected probabilities that sum to 1, got a sum of {worst:g}")
-    return prob
