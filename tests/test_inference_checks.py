@@ -156,7 +156,7 @@ def test_distributions_sum_to_one_along_the_last_axis():
     assert checks.distributions("p", [0.5, 0.5 + 9e-9], ndim=1).size == 2
     with pytest.raises(ValueError, match="p: expected probabilities that sum to 1, got a"):
         checks.distributions("p", [[0.25, 0.75], [0.9, 0]], ndim=2)
-    with pytest.raises(ValueError, match="p: expected probabilities, got -0.5"):
+    with pytest.raises(ValueError, match=r"p: expected probabilities, got -0\.5"):
         checks.distributions("p", [1.5, -0.5], ndim=1)
     with pytest.raises(ValueError, match="p: expected finite numbers"):
         checks.distributions("p", [np.nan, 1.0], ndim=1)
