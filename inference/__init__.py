@@ -26,6 +26,7 @@ vocabulary that every module shares is re-exported here. In reading order:
 ``interop``             one face for ArviZ 0.2x and 1.x
 ``plotting``            the same comparisons as figures
 ``storage``             tables in, results out
+``files``               whole files only, one writer at a time
 ``progress``            progress bars around compiled chunks
 ======================= ============================================================================
 """

@@ -9,7 +9,6 @@ import io
 import math
 import numbers
 import os
-import uuid
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .checks import Floats
+from .files import PathLike, replacing
 
 SCHEMA_VERSION = 1
 """Layout of the files that :func:`save` writes; raised when old readers would misread them."""
@@ -29,7 +29,6 @@ _SCHEMA = "schema_version"
 _LIBRARY = "cavity_version"
 
 Attribute = str | int | float
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,15 +254,10 @@ def save(data: Any, path: PathLike, *, attrs: Mapping[str, Attribute] | None = N
         )
     h5netcdf = _import_h5netcdf()
     target.parent.mkdir(parents=True, exist_ok=True)
-    # beside the target, because a rename is atomic only within one file system
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    try:
+    with replacing(target) as partial:
         data.to_netcdf(str(partial), engine="h5netcdf")
         with h5netcdf.File(partial, "a") as file:
             file.attrs.update({**stamps, _SCHEMA: SCHEMA_VERSION, _LIBRARY: _library_version()})
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
     return target
 
 

@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import re
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from scipy.stats import t as student
 
 from graphs.temporal import ContactNetwork
 from inference.checks import one_of, positive_int
+from inference.files import replacing
 from inference.progress import progress_bar
 
 from .epidemic import Epidemic
@@ -254,16 +254,10 @@ def _end_with_parent() -> None:
 
 
 def _write(path: Path, run: Run, setting: str) -> None:
-    """Write a run; the file appears under its name only when it is complete."""
     arrays = {name: getattr(run, name) for name in _CURVES}
     outbreak = run.outbreak._asdict()
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, setting=np.array(setting), **arrays, **outbreak)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, setting=np.array(setting), **arrays, **outbreak)
 
 
 def _read(path: Path, setting: str) -> Run:
