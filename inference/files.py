@@ -1,4 +1,4 @@
-"""Files that other programs may read or write meanwhile: whole ones only, and one writer at a time."""
+"""Files that others may read or write meanwhile: whole ones only, and one writer at a time."""
 
 from __future__ import annotations
 

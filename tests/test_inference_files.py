@@ -12,9 +12,14 @@ from inference.files import InUseError, replacing, sole_writer
 def test_a_block_that_raises_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), replacing(path) as partial:
-        partial.write_text("half")
-        1 / 0  # noqa: B018
+
+    def fail():
+        with replacing(path) as partial:
+            partial.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -32,9 +37,9 @@ def test_a_block_that_ends_well_replaces_it(tmp_path):
 def test_one_writer_at_a_time_and_no_trace_after_it(tmp_path):
     path = tmp_path / "results"
     with sole_writer(path):
-        with pytest.raises(InUseError, match=r"results: another process is writing to it"):
-            with sole_writer(path):
-                pass
+        refused = pytest.raises(InUseError, match=r"results: another process is writing to it")
+        with refused, sole_writer(path):
+            pass
         with sole_writer(tmp_path / "others"):
             pass
     with sole_writer(path):
