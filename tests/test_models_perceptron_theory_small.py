@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.special import log_ndtr, logsumexp
+from scipy.special import log_ndtr
 
+from inference.kernels import kernel
 from models.perceptron import enumerate_solutions, random_patterns, theory
 
 LOAD = 1 / 3
@@ -13,18 +14,24 @@ COUPLINGS = (0.25, 0.4, 0.5, 0.6, 1.0)
 REPLICAS = (2, 3, 7)
 
 
-def around_all(solutions, n):
-    """Return log of the sum of ``exp(coupling W . r)`` over solutions ``W``: ``(r, couplings)``.
+@kernel
+def around_all(codes, n, coupling):
+    """Return the sum of ``exp(coupling W . r)`` over solutions ``W``, for every ``r``: ``(2**n,)``.
 
     A Walsh transform with tilted pairs: ``(a, b) -> (a e^g + b e^-g, a e^-g + b e^g)``.
     """
-    sums = np.zeros((2**n, len(COUPLINGS)))
-    sums[solutions] = 1.0
-    up, down = np.exp(COUPLINGS), np.exp(-np.array(COUPLINGS))
-    for axis in range(n):
-        a, b = np.moveaxis(sums.reshape(-1, 2, 2**axis, len(COUPLINGS)), 1, 0)
-        a[:], b[:] = a * up + b * down, a * down + b * up
-    return np.log(sums)
+    sums = np.zeros(2**n)
+    for code in codes:
+        sums[code] = 1.0
+    up, down = np.exp(coupling), np.exp(-coupling)
+    half = 1
+    while half < len(sums):
+        for first in range(0, len(sums), 2 * half):
+            for k in range(first, first + half):
+                a, b = sums[k], sums[k + half]
+                sums[k], sums[k + half] = a * up + b * down, a * down + b * up
+        half *= 2
+    return sums
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +48,15 @@ def enumerated():
             codes = enumerate_solutions(random_patterns(n, LOAD, seed=seed)).codes
             if not len(codes):
                 continue  # no solution at all: less than one instance in ten thousand
-            entropy = np.log(len(codes))
             chosen = codes[generator.integers(len(codes))]
-            around = around_all(codes, n)
-            deviations = [logsumexp(y * around, axis=0) - y * entropy for y in REPLICAS]
-            rows.append(np.stack([around[chosen] - entropy, *deviations], axis=1) / n)
+            row = []
+            for coupling in COUPLINGS:
+                # at most e^(n coupling) each, so that no power overflows
+                around = around_all(codes, n, coupling) / len(codes)
+                square = around * around
+                powers = {2: square, 3: square * around, 7: square * square * square * around}
+                row.append([around[chosen], *(powers[y].sum() for y in REPLICAS)])
+            rows.append(np.log(row) / n)
         found[n] = np.array(rows)
     return found
 
@@ -65,13 +76,16 @@ def approaches(enumerated, pick, expected):
     assert abs(limit - expected) < 4 * error + 3 * abs(gap) / small
 
 
+@pytest.fixture(scope="module")
+def typical():
+    return theory.franz_parisi(LOAD, np.linspace(0.02, 0.45, 87))
+
+
 @pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize("coupling", COUPLINGS[:4])
-def test_solutions_around_a_typical_solution(enumerated, coupling):
-    distances = np.linspace(0.02, 0.45, 87)
-    found = theory.franz_parisi(LOAD, distances)
-    free_entropy = (found.entropy + coupling * (1 - 2 * distances)).max()
+def test_solutions_around_a_typical_solution(enumerated, typical, coupling):
+    free_entropy = (typical.entropy + coupling * (1 - 2 * typical.distance)).max()
     expected = free_entropy - theory.replica_symmetric(LOAD).entropy
     place = COUPLINGS.index(coupling)
     approaches(enumerated, lambda rows: rows[:, place, 0], expected)
