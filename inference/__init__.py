@@ -23,6 +23,8 @@ vocabulary that every module shares is re-exported here. In reading order:
 ``relabelling``         one order of the components for all draws of a mixture
 ``point_process``       attraction and repulsion of points beyond their density
 ``comparison``          tables of analytic against sampled numbers
+``calibration``         where the truth lies among posterior draws, over many data sets
+``certificates``        all such evidence for a system, and what it takes to agree
 ``interop``             one face for ArviZ 0.2x and 1.x
 ``plotting``            the same comparisons as figures
 ``storage``             tables in, results out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -118,12 +118,7 @@ class ComparisonTable:
 
     def __str__(self) -> str:
         """Return the aligned table, one line a row."""
-        cells = [_HEADER, *map(_cells, self.rows)]
-        widths = [max(map(len, column)) for column in zip(*cells)]
-        return "\n".join(
-            " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-            for line in cells
-        )
+        return aligned([_HEADER, *map(_cells, self.rows)])
 
 
 def compare(
@@ -255,6 +250,22 @@ def compare_table(
             mean, error = entry
         rows += compare(quantity, mean, draws[quantity], analytic_error=error)
     return ComparisonTable(tuple(rows))
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+    """Return a table as text: a row a line, the first column to the left, the others to the right.
+
+    Examples
+    --------
+    >>> print(aligned([("quantity", "value"), ("x", "10")]))
+    quantity | value
+    x        |    10
+    """
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return "\n".join(
+        " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in cells
+    )
 
 
 def _cells(row: Comparison) -> tuple[str, ...]:
