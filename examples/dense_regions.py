@@ -182,7 +182,7 @@ def judge(load, curves, unsolved, limits):
     if not mean <= theory_on_grid["densest"][close] + 4 * error:
         failures.append(f"load {load}: denser at D = {CLOSE} than the densest regions")
     if unsolved["entropy-driven search"]:
-        failures.append(f"load {load}: {unsolved['entropy-driven']} instances unsolved")
+        failures.append(f"load {load}: {unsolved['entropy-driven search']} instances unsolved")
     return failures
 
 

@@ -1,21 +1,11 @@
 """Every example runs as a user runs it, and fails when its analytic answer is wrong."""
 
 import dataclasses
-import importlib.util
-from pathlib import Path
 
 import pytest
+from suite_helpers import load_example
 
 from inference.storage import load
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-def load_example(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,15 @@
 """The example runs as a user runs it, and its comparison notices a wrong number."""
 
 import dataclasses
-import importlib.util
-from pathlib import Path
 
 import pytest
-
-EXAMPLE = Path(__file__).parent.parent / "examples" / "deep_linear_conv.py"
+from suite_helpers import load_example
 
 
 @pytest.mark.slow
 @pytest.mark.statistical
 def test_agrees_leaves_its_picture_and_notices_a_shift(tmp_path, capsys, monkeypatch):
-    spec = importlib.util.spec_from_file_location("deep_linear_conv", EXAMPLE)
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+    example = load_example("deep_linear_conv")
     compared, comparison = [], example.comparison
     monkeypatch.setattr(
         example, "comparison", lambda *args: compared.append(args) or comparison(*args)

@@ -4,31 +4,18 @@ import json
 
 import numpy as np
 import pytest
-from suite_helpers import load_example
+from suite_helpers import load_example, remember
 
 from models.ksat import Formula, random_formula
-
-SLOW = ("solved_counts", "complexities", "entropies")
 
 
 @pytest.fixture(scope="module")
 def example():
     """The example with its long work remembered: verdicts for the price of one."""
     module = load_example("ksat_solvers")
-    for name in SLOW:
-        setattr(module, name, remembering(getattr(module, name)))
-    return module
-
-
-def remembering(function):
-    answers = {}
-
-    def call(*args):
-        if args not in answers:
-            answers[args] = function(*args)
-        return answers[args]
-
-    return call
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        remember(monkeypatch, module, "solved_counts", "complexities", "entropies")
+        yield module
 
 
 @pytest.fixture

@@ -2,22 +2,15 @@
 
 import numpy as np
 import pytest
-from suite_helpers import load_example, run_example
+from suite_helpers import load_example, remember, run_example
 
 
 @pytest.mark.slow
 @pytest.mark.statistical
 def test_dense_regions_agree_and_a_wrong_theory_is_found_out(tmp_path, capsys, monkeypatch):
     module = load_example("dense_regions")
-    answers = {}
-
-    def remembered(load, n, seeds):
-        if (load, n) not in answers:
-            answers[load, n] = search(load, n, seeds)
-        return answers[load, n]
-
-    search = module.search
-    monkeypatch.setattr(module, "search", remembered)
+    remember(monkeypatch, module, "search")
+    remember(monkeypatch, module.theory, "large_deviation", "vanishing_external_entropy")
     status, printed, figure, numbers = run_example(module, tmp_path, capsys)
     assert status == 0, printed
     assert "DISAGREES" not in printed

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from suite_helpers import load_example, run_example
+from suite_helpers import load_example, remember, run_example
 
 
 @pytest.mark.slow
@@ -32,6 +32,7 @@ def test_robust_ensemble_agrees_and_replicas_without_attraction_are_found_out(
 ):
     module = load_example("robust_ensemble")
     monkeypatch.setattr(module, "LOADS", {"annealing": (0.35, 0.4), "SGD": (0.45, 0.5)})
+    remember(monkeypatch, module, "flatness", "thermodynamics")
     status, printed, figure, numbers = run_example(module, tmp_path, capsys)
     assert status == 0, printed
     assert figure.read_bytes().startswith(b"\x89PNG")
