@@ -29,6 +29,7 @@ vocabulary that every module shares is re-exported here. In reading order:
 ``plotting``            the same comparisons as figures
 ``storage``             tables in, results out
 ``files``               whole files only, one writer at a time
+``checkpoints``         runs that go on after they were killed
 ``progress``            progress bars around compiled chunks
 ======================= ============================================================================
 """

@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.tree_util import tree_leaves, tree_map
+from jax.tree_util import tree_leaves, tree_map, tree_structure, tree_unflatten
 
+from inference.checkpoints import Place, kept
 from inference.checks import Floats, at_least_zero, one_of, positive, positive_int
 from inference.keys import check_key
 from inference.progress import Stop, never, progress_bar
@@ -109,6 +110,7 @@ def elastic_descent(
     inner_temperature: float = 1e-4,
     should_stop: Stop = never,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> ElasticResult:
     """Minimize a loss with replicas tied to their mean, or by the local entropy of a centre.
 
@@ -146,6 +148,8 @@ def elastic_descent(
         Asked every 100 steps; True ends the run.
     progress
         Whether to draw a bar; None draws on a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -198,8 +202,29 @@ def elastic_descent(
         positive("inner_rate", inner_rate), at_least_zero("inner_temperature", inner_temperature),
     )  # fmt: skip
     _check_loss(rules, numbers, state)
-    losses, couplings, done, residual, finite = [], [], 0, math.inf, True
-    with progress_bar(n_steps, "elastic descent", progress) as bar:
+    losses: list[Floats] = []
+    couplings: list[Floats] = []
+    done, residual, finite = 0, math.inf, True
+    parts: Any = state[:3]
+    structure = tree_structure(parts)
+
+    def so_far() -> tuple[Any, ...]:
+        return tree_leaves(state[:3]), state.n_steps, losses, couplings, done, residual, finite
+
+    with (
+        progress_bar(n_steps, "elastic descent", progress) as bar,
+        kept(
+            checkpoint, "elastic_descent", loss=loss, optimizer=optimizer, start=tree_leaves(state),
+            structure=str(structure), n_steps=n_steps, coupling=coupling, data=tree_leaves(data),
+            batch_size=batch_size, inner=inner, inner_steps=inner_steps, inner_rate=inner_rate,
+            inner_temperature=inner_temperature, key=key,
+        ) as keep,
+    ):  # fmt: skip
+        if keep.restored is not None:
+            leaves, first, losses, couplings, done, residual, finite = keep.restored
+            replicas, centre, memory = tree_unflatten(structure, map(jnp.asarray, leaves))
+            state = ElasticState(replicas, centre, memory, first)
+            bar.update(done)
         while finite and done < n_steps and not should_stop():
             wanted = min(_STEPS_A_CALL, n_steps - done)
             parts, trace, *ends = _advance(
@@ -214,6 +239,8 @@ def elastic_descent(
             bar.update(taken)
             if taken:
                 bar.set_postfix(loss=float(losses[-1][-1].mean()), refresh=False)
+            keep.offer(so_far)
+        keep.offer(so_far, last=True)
     empty = np.zeros((0, len(tree_leaves(state.replicas)[0])))
     return ElasticResult(
         state.centre, state.replicas, np.concatenate([empty, *losses]),

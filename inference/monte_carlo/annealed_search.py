@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from inference.checkpoints import Place, kept
 from inference.checks import Floats, Spins, plus_minus_one, positive_int
 from inference.kernels import RandomState, random_state
 from inference.progress import Stop, never
@@ -65,6 +66,7 @@ def annealed_search(
     init: Spins | None = None,
     should_stop: Stop = never,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> SearchResult:
     """Look for a configuration that violates nothing, by simulated annealing.
 
@@ -84,6 +86,8 @@ def annealed_search(
         Ends the search early, after a sweep.
     progress
         Whether to draw a bar; None draws on a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Raises
     ------
@@ -97,10 +101,13 @@ def annealed_search(
     temperatures = _on_sweeps("betas", betas, (FIRST_BETA, LAST_BETA), n_sweeps)
     state = random_state(seed)
     first = random_spins(wiring.n_spins, state) if init is None else init
-    found = anneal(
-        start_ensemble(wiring, np.asarray(first)[None]), betas=temperatures, state=state,
-        stop=should_stop, progress=progress,
-    )  # fmt: skip
+    with kept(
+        checkpoint, "annealed_search", wiring=wiring, betas=temperatures, seed=seed, init=init
+    ) as keep:
+        found = anneal(
+            start_ensemble(wiring, np.asarray(first)[None]), betas=temperatures, state=state,
+            stop=should_stop, progress=progress, keep=keep,
+        )  # fmt: skip
     energy, trace = int(found.energies[0]), found.trace
     return SearchResult(
         found.configurations[0], energy, found.n_steps,
@@ -155,6 +162,7 @@ def replicated_search(
     init: Spins | ReplicatedState | None = None,
     should_stop: Stop = never,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> ReplicatedSearchResult:
     """Look for a configuration that violates nothing, by annealing coupled replicas.
 
@@ -182,6 +190,8 @@ def replicated_search(
         Ends the search early, after a sweep.
     progress
         Whether to draw a bar; None draws on a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Raises
     ------
@@ -214,10 +224,14 @@ def replicated_search(
         ensemble = start_ensemble(wiring, first, centre)
     if done >= n_sweeps:
         raise ValueError(f"n_sweeps: expected more than the {done} sweeps of init, got {n_sweeps}")
-    found = anneal(
-        ensemble, betas=temperatures[done:], couplings=attraction[done:], state=generator,
-        kernel=kernel, stop=should_stop, progress=progress,
-    )  # fmt: skip
+    with kept(
+        checkpoint, "replicated_search", wiring=wiring, n_replicas=n_replicas, betas=temperatures,
+        couplings=attraction, centre=centre, kernel=kernel, seed=seed, init=init,
+    ) as keep:  # fmt: skip
+        found = anneal(
+            ensemble, betas=temperatures[done:], couplings=attraction[done:], state=generator,
+            kernel=kernel, stop=should_stop, progress=progress, keep=keep,
+        )  # fmt: skip
     middle = ensemble.centre.astype(np.int8)
     state = ReplicatedState(
         found.last, middle, found.configurations, generator, done + len(found.trace.beta)

@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from inference.checkpoints import NOWHERE, Keeper
 from inference.checks import Floats, Spins, finite_array, one_of, positive_int
 from inference.progress import Stop, never, progress_bar
 from inference.status import Status
@@ -127,6 +128,7 @@ def entropy_driven_monte_carlo(
     max_steps: int | None = None,
     should_stop: Stop = never,
     progress: bool | None = None,
+    keep: Keeper = NOWHERE,
 ) -> EntropyDrivenResult[M]:
     """Move a reference uphill in local free entropy until its energy is zero.
 
@@ -158,6 +160,8 @@ def entropy_driven_monte_carlo(
         Asked before every proposal; True ends the walk.
     progress
         Whether to draw a bar; None draws on a terminal.
+    keep
+        Keeps the walk between proposals.
 
     Returns
     -------
@@ -181,6 +185,9 @@ def entropy_driven_monte_carlo(
         raise ValueError(f"largest_batch: expected a number in [0, 1], got {largest_batch}")
     positive_int("patience", patience)
     positive_int("max_steps", max_steps)
+    first = walk.n_steps
+    if keep.restored is not None:
+        first, walk = keep.restored[0], _restored(keep.restored[1])
     value = energy(walk.reference)
     best = walk.reference.copy() if walk.best is None else walk.best
     lowest = energy(best)
@@ -188,8 +195,12 @@ def entropy_driven_monte_carlo(
         walk.rung, walk.here = 0, None
     if walk.here is None:
         _settle(walk, look, ladder, value)
-    first = walk.n_steps
+
+    def so_far() -> tuple[int, dict[str, Any]]:
+        return first, vars(walk)
+
     with progress_bar(max_steps, "entropy-driven search", progress) as bar:
+        bar.update(walk.n_steps - first)
         while lowest > 0 and walk.n_steps - first < max_steps and not should_stop():
             here = _here(walk)
             sites = _propose(walk, here.fields, proposals, largest_batch)
@@ -213,11 +224,21 @@ def entropy_driven_monte_carlo(
             if value < lowest:
                 best, lowest = walk.reference.copy(), value
                 bar.set_postfix(energy=lowest, refresh=False)
+            walk.best = best
+            keep.offer(so_far)
     walk.best = best
+    keep.offer(so_far, last=True)
     return EntropyDrivenResult(
         best.copy(), lowest, walk.n_steps - first,
         Status.CONVERGED if lowest == 0 else Status.MAX_STEPS, _trace(walk), walk,
     )  # fmt: skip
+
+
+def _restored(state: dict[str, Any]) -> Walk[Any]:
+    walk: Walk[Any] = Walk(**state)
+    walk.here = None if walk.here is None else Surroundings(*walk.here)
+    walk.rows = [tuple(row) for row in walk.rows]
+    return walk
 
 
 def coupling_ladder(couplings: ArrayLike) -> Floats:

@@ -16,11 +16,12 @@ latter is simulated annealing (Kirkpatrick, Gelatt, Vecchi, Science 220, 671 (19
 from __future__ import annotations
 
 import time
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from inference.checkpoints import NOWHERE, Keeper
 from inference.checks import Floats, Spins, finite_array, one_of, plus_minus_one, same_length
 from inference.kernels import RandomState
 from inference.message_passing.clause_system import Codes
@@ -136,6 +137,7 @@ def anneal(
     stop_at: int | None = 0,
     stop: Stop = never,
     progress: bool | None = False,
+    keep: Keeper = NOWHERE,
 ) -> AnnealResult:
     """Flip single spins of all replicas while the temperature falls.
 
@@ -160,6 +162,8 @@ def anneal(
         Ends the run early, after a sweep.
     progress
         Whether to draw a bar; None draws on a terminal.
+    keep
+        Keeps the run between its parts.
 
     Returns
     -------
@@ -215,7 +219,18 @@ def anneal(
     accept_prob = np.empty(n_sweeps)
     n_steps = done = 0
     n_call = 1
+    # all that changes in place
+    parts = [*ensemble[1:-1], *ensemble.counts, state]
+    if keep.restored is not None:
+        done, n_steps, *saved = keep.restored
+        for own, earlier in zip([*parts, energies[:done], accept_prob[:done]], saved, strict=True):
+            own[...] = earlier
+
+    def so_far() -> tuple[Any, ...]:
+        return (done, n_steps, *parts, energies[:done], accept_prob[:done])
+
     with progress_bar(n_sweeps, "annealing", progress) as bar:
+        bar.update(done)
         while done < n_sweeps and n_spins and ensemble.energies.min() > target and not stop():
             began = time.perf_counter()
             part = slice(done, min(done + n_call, n_sweeps))
@@ -229,6 +244,8 @@ def anneal(
             bar.set_postfix(energy=int(ensemble.best_energies.min()), refresh=False)
             pace = _SECONDS_A_CALL / max(time.perf_counter() - began, 1e-9)
             n_call = max(1, int(n_call * min(pace, 2.0)))
+            keep.offer(so_far)
+    keep.offer(so_far, last=True)
     trace = AnnealTrace(beta[:done], coupling[:done], energies[:done], accept_prob[:done])
     return AnnealResult(
         ensemble.best.copy(), ensemble.best_energies.copy(), n_steps, trace,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
+from inference.checkpoints import NOWHERE, Keeper, Place, kept
 from inference.checks import Floats
 from inference.keys import split_named
 from inference.progress import Stop, never, progress_bar
@@ -61,6 +63,7 @@ def fit(
     progress: bool | None = False,
     should_stop: Stop = never,
     on_failure: OnFailure = "warn",
+    checkpoint: Place | None = None,
 ) -> Fit:
     """Find cell types and what they express.
 
@@ -93,6 +96,8 @@ def fit(
         Asked every few steps; once it answers True the best so far is returned.
     on_failure
         What to do if the best solution did not converge or there are too few patterns.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -134,7 +139,11 @@ def fit(
     size = check_n_types(n_types, counts.values)
     compact = counts.compact()
     solver = Solver(compact.values, size, concentration, map_concentration, precision, mesh)
-    runs = solver.run(int(restarts), key, progress, should_stop)
+    with kept(
+        checkpoint, "cell_types.fit", counts=counts.values, n_types=size, restarts=restarts,
+        prior=(concentration, map_concentration), precision=precision, key=key,
+    ) as keep:  # fmt: skip
+        runs = solver.run(int(restarts), key, progress, should_stop, keep)
     n_patterns = rank_up_to(compact.values, size)
     status = runs[0][2].status if n_patterns == size else Status.DEGENERATE
     if status is Status.DEGENERATE and on_failure != "ignore":
@@ -176,6 +185,7 @@ class Solver:
         key: jax.Array,
         progress: bool | None = False,
         should_stop: Stop = never,
+        keep: Keeper = NOWHERE,
     ) -> list[Run]:
         """Return where all starts led, the fit first, the others by falling bound.
 
@@ -193,7 +203,11 @@ class Solver:
             for name in names:
                 if runs and should_stop():
                     break
-                runs.append(self._run_one(name, keys[name], should_stop))
+                run = partial(self._run_one, name, keys[name], should_stop)
+                start_status, result = keep.once(name, run, cut=should_stop)
+                # as it comes back from a file
+                end = VariationalResult(*result)._replace(status=Status(result[-1]))
+                runs.append((name, Status(start_status), end))
                 bar.update(1)
         least = max(run[2].elbo for run in runs) - NEAR_TIE * self.table.n_cells.sum()
 
@@ -203,7 +217,9 @@ class Solver:
 
         return sorted(runs, key=rank)
 
-    def _run_one(self, name: str, key: jax.Array, should_stop: Stop) -> Run:
+    def _run_one(
+        self, name: str, key: jax.Array, should_stop: Stop
+    ) -> tuple[Status, VariationalResult]:
         n_genes = len(self.values)
         status = Status.CONVERGED
         if name == "spectral":
@@ -234,7 +250,7 @@ class Solver:
             leaps=True,
             should_stop=should_stop,
         )
-        return name, status, result
+        return status, result
 
 
 def rank_up_to(values: NDArray[Any], limit: int) -> int:

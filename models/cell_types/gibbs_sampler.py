@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
+from inference.checkpoints import Place, kept
 from inference.checks import Floats, positive, positive_int
 from inference.interop import to_arviz
 from inference.kernels import fill_dirichlet, kernel, next_float, random_state
@@ -111,6 +112,7 @@ def gibbs(
     seed: int = 0,
     progress: bool | None = None,
     should_stop: Stop = never,
+    checkpoint: Place | None = None,
 ) -> GibbsDraws:
     """Sample memberships and maps from their posterior.
 
@@ -137,6 +139,8 @@ def gibbs(
         Whether to draw a bar; None draws on a terminal.
     should_stop
         Asked about once a second; once it answers True, the draws so far are returned, be it none.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -188,13 +192,29 @@ def gibbs(
     with (
         progress_bar(n_sweeps, "Gibbs sweeps", progress) as bar,
         ThreadPoolExecutor(min(num_chains, os.cpu_count() or 1)) as pool,
-    ):
-        for begin in range(0, n_sweeps, chunk):
+        kept(
+            checkpoint, "cell_types.gibbs", counts=counts.values, prior=prior, n_types=n_types,
+            start=None if start is None else (start.membership, start.maps), keep=keep,
+            num_samples=num_samples, num_chains=num_chains, seed=seed,
+        ) as keeper,
+    ):  # fmt: skip
+        begin = 0
+        if keeper.restored is not None:
+            begin = keeper.restored[0]
+            for chain, state in zip(chains, keeper.restored[1]):
+                chain.restore(state)
+            bar.update(begin)
+
+        def so_far() -> tuple[int, list[Any]]:
+            return begin, [chain.so_far() for chain in chains]
+
+        while begin < n_sweeps and not (begin and should_stop()):
             end = min(begin + chunk, n_sweeps)
             list(pool.map(partial(_Chain.run, begin=begin, end=end, keep=keep), chains))
             bar.update(end - begin)
-            if should_stop():
-                break
+            begin = end
+            keeper.offer(so_far)
+        keeper.offer(so_far, last=True)
     return GibbsDraws(*(np.stack(kept) for kept in zip(*(chain.kept() for chain in chains))))
 
 
@@ -239,6 +259,16 @@ class _Chain:
                 self.draws[0].append(self.membership.astype(np.float32))
                 self.draws[1].append(self.maps.astype(np.float32))
                 self.draws[2].append(log_likelihood)
+
+    def so_far(self) -> tuple[Any, ...]:
+        """Return all that changes."""
+        return self.membership, self.maps, self.state, self.kept()
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Go back to where :meth:`so_far` was asked."""
+        self.membership[:], self.maps[:], self.state[:], draws = state
+        membership, maps, log_likelihood = map(list, draws)
+        self.draws = membership, maps, [float(value) for value in log_likelihood]
 
     def kept(self) -> tuple[Any, Any, Any]:
         """Return the draws, one array a quantity."""

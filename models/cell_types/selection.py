@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from inference.checkpoints import Place, kept
 from inference.checks import Floats
 from inference.keys import split_named
 from inference.progress import Stop, never, progress_bar
@@ -62,6 +63,7 @@ def choose_n_types(
     key: jax.Array,
     progress: bool | None = False,
     should_stop: Stop = never,
+    checkpoint: Place | None = None,
 ) -> TypeChoice:
     """Choose a number of types by cells held out.
 
@@ -80,6 +82,8 @@ def choose_n_types(
         Random starts of each fit.
     key
         Draws the held-out cells and all starts.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -116,14 +120,25 @@ def choose_n_types(
     if not n_held_out:
         raise ValueError(f"holdout: expected some cells, got none of {counts.n_cells}")
     prior = concentration, map_concentration
-    with progress_bar(len(numbers or ()), "numbers of types", progress) as bar:
+    with (
+        progress_bar(len(numbers or ()), "numbers of types", progress) as bar,
+        kept(
+            checkpoint, "cell_types.choose_n_types", counts=counts.values, candidates=numbers,
+            holdout=holdout, restarts=restarts, prior=prior, key=key,
+        ) as keep,
+    ):  # fmt: skip
 
         def best_fit(number: int) -> VariationalResult:
             solver = Solver(train, number, *prior)
             start = jax.random.fold_in(keys["fits"], number)
-            found = solver.run(restarts, start, should_stop=should_stop)[0][2]
+            found = keep.once(
+                str(number),
+                lambda: solver.run(restarts, start, should_stop=should_stop)[0][2],
+                cut=should_stop,
+            )
             bar.update(1)
-            return found
+            # as it comes back from a file
+            return VariationalResult(*found)._replace(status=Status(found[-1]))
 
         trials = _Trials(best_fit, held_out, should_stop)
         if numbers is not None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphs.temporal import ContactNetwork
+from inference.checkpoints import Place, kept
 from inference.checks import Floats, positive_int
 from inference.interop import Diagnostics, diagnostics, to_arviz
 from inference.kernels import random_state
@@ -89,6 +90,7 @@ def gibbs(
     seed: int = 0,
     keep_draws: bool = False,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> GibbsResult:
     """Sample everybody's infection and recovery day given the observations.
 
@@ -108,6 +110,8 @@ def gibbs(
         Whether to keep the draws themselves, 4 bytes a person, draw and chain.
     progress
         Whether to draw a bar; None draws on a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -158,13 +162,27 @@ def gibbs(
         progress_bar(
             num_chains * (num_warmup + num_samples * thinning), "sampling", progress
         ) as bar,
-    ):
+        kept(
+            checkpoint, "contact_tracing.gibbs", network=network, observations=observations,
+            epidemic=epidemic, num_warmup=num_warmup, num_samples=num_samples,
+            num_chains=num_chains, thinning=thinning, seed=seed, keep_draws=keep_draws,
+        ) as keep,
+    ):  # fmt: skip
+
+        def so_far() -> list[Any]:
+            return [chain.so_far() for chain in chains]
+
+        for chain, state in zip(chains, keep.restored or ()):
+            chain.restore(state)
+            bar.update(num_warmup - chain.n_left + chain.n_drawn * thinning)
         runs = [chain.run() for chain in chains]
         while True:
             done = list(pool.map(lambda run: next(run, 0), runs))
             if not any(done):
                 break
             bar.update(sum(done))
+            keep.offer(so_far)
+        keep.offer(so_far, last=True)
     return _collected(chains, network.n_days)
 
 
@@ -209,7 +227,9 @@ class _Chain:
         self.state = random_state(seed, stream)
         first = simulate(model.network, model.epidemic, seed=np.random.default_rng([seed, stream]))
         self.infection, self.recovery = first.infection_day, first.recovery_day
-        self.n_sweeps = 0
+        self.n_sweeps = self.n_drawn = 0
+        self.n_left = n_warmup
+        self.has_history = False
         self.days = np.zeros((_N_BATCHES, 2, n, n_days + 2), np.int32)
         """Counts of infection and recovery days, by batch."""
         self.n_infected = np.zeros((n_samples, n_days + 1), np.int64)
@@ -217,24 +237,42 @@ class _Chain:
         self.draws = np.empty(shape, np.int16)
 
     def run(self) -> Iterator[int]:
-        """Do everything; yield the number of sweeps done from time to time."""
-        self._find_history()
+        """Do what is left; yield the number of sweeps done from time to time."""
+        if not self.has_history:
+            self._find_history()
+            self.has_history = True
         work = max(1, len(self.model.met.other) + 10 * len(self.infection))
         block = max(1, int(_WORK // work))
-        todo = self.n_warmup
-        while todo:
-            done = min(block, todo)
+        while self.n_left:
+            done = min(block, self.n_left)
             self._sweeps(done)
-            todo -= done
+            self.n_left -= done
             yield done
         waiting = 0
-        for draw in range(self.n_samples):
+        while self.n_drawn < self.n_samples:
             self._sweeps(self.thinning)
-            self._count(draw)
+            self._count(self.n_drawn)
+            self.n_drawn += 1
             waiting += self.thinning
-            if waiting >= block or draw == self.n_samples - 1:
+            if waiting >= block or self.n_drawn == self.n_samples:
                 yield waiting
                 waiting = 0
+
+    def so_far(self) -> tuple[Any, ...]:
+        """Return all that changes."""
+        numbers = self.n_sweeps, self.n_drawn, self.n_left, self.has_history
+        return *numbers, *self._arrays()
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Go back to where :meth:`so_far` was asked."""
+        self.n_sweeps, self.n_drawn, self.n_left, self.has_history, *arrays = state
+        for own, saved in zip(self._arrays(), arrays, strict=True):
+            own[...] = saved
+
+    def _arrays(self) -> tuple[Any, ...]:
+        return (
+            self.state, self.infection, self.recovery, self.days, self.n_infected, self.draws
+        )  # fmt: skip
 
     def _find_history(self) -> None:
         model, met, left = self.model, self.model.met, 0

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import hashlib
 import multiprocessing
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from graphs.temporal import ContactNetwork
+from inference.checkpoints import digest
 from inference.checks import one_of, positive_int
 from inference.files import replacing
 from inference.progress import progress_bar
@@ -119,7 +117,7 @@ class _Task(NamedTuple):
 
     def run(self) -> Run:
         """Do it, or read it where it was done before."""
-        setting = "" if self.path is None else _setting(self[:-1])
+        setting = "" if self.path is None else digest(self[:-1])
         if self.path is not None and self.path.exists():
             return _read(self.path, setting)
         run = run_policy(
@@ -271,28 +269,3 @@ def _read(path: Path, setting: str) -> Run:
         )
         kept: dict[str, Any] = {name: file[name] for name in _CURVES}
         return Run(**kept, outbreak=outbreak)
-
-
-def _setting(value: object) -> str:
-    """Return a digest of all that decides the numbers of a run."""
-    return hashlib.sha256(_text(value).encode()).hexdigest()
-
-
-def _text(value: Any) -> str:
-    """Return a text that is the same in every process for equal settings, and only for those."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        own = [(f.name, _text(getattr(value, f.name))) for f in dataclasses.fields(value)]
-        return f"{type(value).__qualname__}{own}"
-    if isinstance(value, functools.partial):
-        return f"partial({_text(value.func)}, {_text(value.args)}, {_text(value.keywords)})"
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype}{value.shape}{value.tobytes().hex()}"
-    if isinstance(value, (tuple, list)):
-        return f"[{', '.join(map(_text, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {_text(item)}' for key, item in value.items())}}}"
-    if callable(value):
-        function: Callable[..., Any] = value
-        name = getattr(function, "__qualname__", type(function).__qualname__)
-        return f"{getattr(function, '__module__', '')}.{name}"
-    return repr(value)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from numpy.typing import ArrayLike
 
+from inference.checkpoints import Place
 from inference.checks import Spins
 from inference.monte_carlo.annealed_search import SearchTrace, annealed_search
 from inference.monte_carlo.constraint_counts import clause_wiring
@@ -44,6 +45,7 @@ def simulated_annealing(
     init: ArrayLike | None = None,
     should_stop: Stop = never,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> AnnealingResult:
     """Look for a solution by simulated annealing.
 
@@ -63,6 +65,8 @@ def simulated_annealing(
         Ends the search early, after a sweep.
     progress
         Whether to draw a bar; None draws on a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def simulated_annealing(
     first = None if init is None else check_assignment("init", init, formula.n_variables)
     found = annealed_search(
         clause_wiring(formula.system), betas=betas, n_sweeps=n_sweeps, seed=seed, init=first,
-        should_stop=should_stop, progress=progress,
+        should_stop=should_stop, progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
     assignment = found.configuration
     return AnnealingResult(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from numpy.typing import ArrayLike
 
+from inference.checkpoints import Place
 from inference.checks import Spins, plus_minus_one
 from inference.monte_carlo.annealed_search import ReplicatedState, replicated_search
 from inference.monte_carlo.constraint_counts import clause_wiring
@@ -54,6 +55,7 @@ def replicated_annealing(
     init: ArrayLike | ReplicatedState | None = None,
     should_stop: Stop = never,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> ReplicatedAnnealingResult:
     """Look for a solution, by annealing replicas that attract each other.
 
@@ -90,6 +92,8 @@ def replicated_annealing(
         Ends the search early, after a sweep.
     progress
         Whether to draw a bar; None draws on a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -119,7 +123,7 @@ def replicated_annealing(
     found = replicated_search(
         clause_wiring(formula.system), n_replicas=n_replicas, betas=betas, couplings=couplings,
         n_sweeps=n_sweeps, centre=centre, kernel=kernel, seed=seed, init=init,
-        should_stop=should_stop, progress=progress,
+        should_stop=should_stop, progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
     assignment = found.configuration
     return ReplicatedAnnealingResult(

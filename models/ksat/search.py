@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from inference.checkpoints import Place, kept
 from inference.checks import Floats, Spins, positive
 from inference.kernels import random_state, uniform
 from inference.message_passing.clause_messages import (
@@ -78,6 +79,7 @@ def entropy_driven_monte_carlo(
     init: ArrayLike | Walk[Floats] | None = None,
     should_stop: Stop = never,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> SearchResult:
     """Look for a solution by following the local entropy.
 
@@ -108,6 +110,8 @@ def entropy_driven_monte_carlo(
         Asked before every proposal; True ends the search.
     progress
         Whether to draw a bar; None draws on a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Raises
     ------
@@ -138,12 +142,18 @@ def entropy_driven_monte_carlo(
         if init is not None:
             spins = check_assignment("init", init, formula.n_variables)
             walk.reference = spins[units.left.variables]
-    found = walk_uphill(
-        _clause_look(system, tol, damping, seed),
-        lambda spins: n_violated(system, spins),
-        walk, couplings=couplings, proposals=proposals, largest_batch=largest_batch,
-        patience=patience, max_steps=max_steps, should_stop=should_stop, progress=progress,
-    )  # fmt: skip
+    with kept(
+        checkpoint, "ksat.entropy_driven_monte_carlo", formula=formula, proposals=proposals,
+        couplings=couplings, largest_batch=largest_batch, patience=patience, max_steps=max_steps,
+        tol=tol, damping=damping, seed=seed, init=init,
+    ) as keep:  # fmt: skip
+        found = walk_uphill(
+            _clause_look(system, tol, damping, seed),
+            lambda spins: n_violated(system, spins),
+            walk, couplings=couplings, proposals=proposals, largest_batch=largest_batch,
+            patience=patience, max_steps=max_steps, should_stop=should_stop, progress=progress,
+            keep=keep,
+        )  # fmt: skip
     assignment = merged(units.values, units.left, found.configuration)
     return SearchResult(
         assignment, formula.energy(assignment), found.n_steps, found.status, found.trace, found.walk

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from numpy.typing import ArrayLike
 
+from inference.checkpoints import Place
 from inference.checks import Spins
 from inference.monte_carlo.annealed_search import SearchTrace, annealed_search
 from inference.monte_carlo.constraint_counts import ThresholdVotes, threshold_votes
@@ -45,6 +46,7 @@ def simulated_annealing(
     init: ArrayLike | None = None,
     should_stop: Stop = never,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> AnnealingResult:
     """Look for weights that get every pattern right, by simulated annealing.
 
@@ -64,6 +66,8 @@ def simulated_annealing(
         Ends the search early, after a sweep.
     progress
         Whether to draw a bar; None draws on a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def simulated_annealing(
     first = None if init is None else check_weights("init", init, problem).ravel()
     found = annealed_search(
         vote_wiring(problem), betas=betas, n_sweeps=n_sweeps, seed=seed, init=first,
-        should_stop=should_stop, progress=progress,
+        should_stop=should_stop, progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
     weights = found.configuration.reshape(problem.weights_shape)
     return AnnealingResult(

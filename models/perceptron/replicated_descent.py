@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from inference.checkpoints import Place, kept
 from inference.checks import Floats, Spins, at_least_zero, one_of, positive, positive_int
 from inference.kernels import RandomState, kernel, next_float, random_state, shuffle
 from inference.progress import Stop, never, progress_bar
@@ -93,6 +94,7 @@ def replicated_sgd(
     init: ArrayLike | DescentState | None = None,
     should_stop: Stop = never,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> DescentResult:
     """Look for weights without errors with replicas that learn and attract each other.
 
@@ -135,6 +137,8 @@ def replicated_sgd(
         Asked before every epoch; True ends the run.
     progress
         Whether to draw a bar; None draws on a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -187,7 +191,22 @@ def replicated_sgd(
     inputs = np.ascontiguousarray(problem.unit_inputs * problem.labels[:, None, None])
     state = _start(problem, inputs, n_replicas, seed, init)
     records: list[tuple[float, int, float, int, float]] = []
-    with progress_bar(n_epochs, "replicated descent", progress) as bar:
+
+    def so_far() -> tuple[Any, ...]:
+        return state, records
+
+    with (
+        progress_bar(n_epochs, "replicated descent", progress) as bar,
+        kept(
+            checkpoint, "perceptron.replicated_sgd", problem=problem, n_replicas=n_replicas,
+            n_epochs=n_epochs, batch_size=batch_size, learning_rate=learning_rate,
+            strength=strength, coupling=coupling, coupling_step=coupling_step, variant=variant,
+            centre=centre, seed=seed, init=init,
+        ) as keep,
+    ):  # fmt: skip
+        if keep.restored is not None:
+            state, records = DescentState(*keep.restored[0]), keep.restored[1]
+            bar.update(len(records))
         while state.best_energy > 0 and len(records) < n_epochs and not should_stop():
             gamma = coupling + coupling_step * state.n_epochs
             pull, self_pull = _attraction(variant, gamma, n_replicas)
@@ -200,6 +219,8 @@ def replicated_sgd(
             records.append(record)
             bar.update(1)
             bar.set_postfix(errors=state.best_energy, refresh=False)
+            keep.offer(so_far)
+        keep.offer(so_far, last=True)
     weights = state.best.reshape(problem.weights_shape).copy()
     energy = problem.energy(weights)
     status = Status.CONVERGED if energy == 0 else Status.MAX_STEPS

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from inference.checkpoints import Place
 from inference.checks import Spins, plus_minus_one
 from inference.monte_carlo.annealed_search import ReplicatedState, replicated_search
 from inference.monte_carlo.single_spin import AnnealTrace, Centre, SweepKernel
@@ -50,6 +51,7 @@ def replicated_annealing(
     init: ArrayLike | ReplicatedState | None = None,
     should_stop: Stop = never,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> ReplicatedAnnealingResult:
     """Look for weights that get every pattern right, by annealing replicas that attract each other.
 
@@ -86,6 +88,8 @@ def replicated_annealing(
         Ends the search early, after a sweep.
     progress
         Whether to draw a bar; None draws on a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -121,7 +125,7 @@ def replicated_annealing(
     found = replicated_search(
         vote_wiring(problem), n_replicas=n_replicas, betas=betas, couplings=couplings,
         n_sweeps=n_sweeps, centre=centre, kernel=kernel, seed=seed, init=init,
-        should_stop=should_stop, progress=progress,
+        should_stop=should_stop, progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
     weights = found.configuration.reshape(shape)
     return ReplicatedAnnealingResult(

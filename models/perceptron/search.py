@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from inference.checkpoints import Place, kept
 from inference.checks import Floats, Spins, positive
 from inference.kernels import random_state, uniform
 from inference.monte_carlo.entropy_driven import (
@@ -71,6 +72,7 @@ def entropy_driven_monte_carlo(
     init: ArrayLike | Walk[Any] | None = None,
     should_stop: Stop = never,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> SearchResult:
     """Look for weights without errors by following the local entropy.
 
@@ -100,6 +102,8 @@ def entropy_driven_monte_carlo(
         Asked before every proposal; True ends the search.
     progress
         Whether to draw a bar; None draws on a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -127,12 +131,18 @@ def entropy_driven_monte_carlo(
         walk = random_walk(problem.n_weights, seed)
         if init is not None:
             walk.reference = check_weights("init", init, problem).ravel().copy()
-    found = walk_uphill(
-        (_dense_look if problem.n_hidden == 1 else _edge_look)(problem, tol, seed),
-        lambda weights: problem.energy(weights.reshape(problem.weights_shape)),
-        walk, couplings=couplings, proposals=proposals, largest_batch=largest_batch,
-        patience=patience, max_steps=max_steps, should_stop=should_stop, progress=progress,
-    )  # fmt: skip
+    with kept(
+        checkpoint, "perceptron.entropy_driven_monte_carlo", problem=problem, proposals=proposals,
+        couplings=couplings, largest_batch=largest_batch, patience=patience, max_steps=max_steps,
+        tol=tol, seed=seed, init=init,
+    ) as keep:  # fmt: skip
+        found = walk_uphill(
+            (_dense_look if problem.n_hidden == 1 else _edge_look)(problem, tol, seed),
+            lambda weights: problem.energy(weights.reshape(problem.weights_shape)),
+            walk, couplings=couplings, proposals=proposals, largest_batch=largest_batch,
+            patience=patience, max_steps=max_steps, should_stop=should_stop, progress=progress,
+            keep=keep,
+        )  # fmt: skip
     weights = found.configuration.reshape(problem.weights_shape)
     return SearchResult(weights, found.energy, found.n_steps, found.status, found.trace, found.walk)
 
@@ -150,8 +160,9 @@ def _dense_look(problem: Problem, tol: float, _seed: int) -> Look[DenseMessages]
         reference: Spins, coupling: float, messages: DenseMessages | None
     ) -> Surroundings[DenseMessages]:
         field = coupling * reference.astype(np.float64)
+        start = silent(patterns, np.float32) if messages is None else DenseMessages(*messages)
         reached = propagate_densely(
-            patterns, field, silent(patterns, np.float32) if messages is None else messages,
+            patterns, field, start,
             damping=_DENSE_DAMPING, tol=tol, max_steps=_MOST_SWEEPS, stop=never,
         )  # fmt: skip
         fields = reached.messages.fields.astype(np.float64)
