@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ._cell_types_files import Outcome
 
 INTERRUPTED, INTERRUPTED_TWICE = 1, 130
-SAMPLING = {"num_chains": 2, "num_warmup": 100, "thinning": 4}
+SAMPLING: dict[str, Any] = {"num_chains": 2, "num_warmup": 100, "thinning": 4}
 """Of the sampling for intervals; see `models.cell_types.gibbs`."""
 N_DRAWS, LEAST_DRAWS = 300, 40
 """Usual number, and the one below which there are no intervals."""
