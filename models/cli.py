@@ -7,14 +7,20 @@ alone; the numerics start in the handler of a verb.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from .commands import cell_types, contact_tracing, deep_linear, ksat
+from .commands._arguments import claimed_outputs, complain
 
 BAD_INPUT = 2
 NOT_CONVERGED = 1
+INTERRUPTED = 130
+NO_READER = 141
+"""As a shell reports a program that ends because nobody reads its output."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        What the verb answers, 0 for most; 2 for bad input, 1 for an answer that cannot be trusted.
-        Both failures print one line on stderr; anything else is a defect and keeps its traceback
+        What the verb answers, 0 for most; 2 for bad input or too large a problem, 1 for an answer
+        that cannot be trusted, 130 after Ctrl-C. These failures print one line on stderr, 141 (the
+        reader of the output is gone) none; anything else is a defect and keeps its traceback
         (``python -X dev -m models ...`` shows it for every failure).
 
     Raises
@@ -39,16 +46,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = _parser().parse_args(argv)
-        handler: Callable[[argparse.Namespace], int | None] = arguments.handler
-        return handler(arguments) or 0
-    except (ValueError, TypeError, OSError) as fault:
-        return _fail(fault, BAD_INPUT)
+        with claimed_outputs(arguments):
+            handler: Callable[[argparse.Namespace], int | None] = arguments.handler
+            code = handler(arguments) or 0
+        sys.stdout.flush()  # what fails here is still reported
+        return code
+    except BrokenPipeError:
+        _discard_output()
+        return NO_READER
+    except KeyboardInterrupt as fault:
+        return _fail(fault, "interrupted at once, not everything is written", INTERRUPTED)
+    except MemoryError as fault:
+        return _fail(fault, _too_large(fault), BAD_INPUT)
+    except OSError as fault:
+        place = f"{fault.filename}: {fault.strerror}" if fault.filename else str(fault)
+        return _fail(fault, place, BAD_INPUT)
+    except (ValueError, TypeError) as fault:
+        return _fail(fault, str(fault), BAD_INPUT)
+    except ImportError as fault:
+        if "pip install 'cavity[" not in str(fault):  # an extra that is not installed
+            raise
+        return _fail(fault, str(fault), BAD_INPUT)
     except RuntimeError as fault:
         from inference.status import ConvergenceError  # here: it loads JAX, --help must not
 
-        if not isinstance(fault, ConvergenceError):
-            raise
-        return _fail(fault, NOT_CONVERGED)
+        if isinstance(fault, ConvergenceError):
+            return _fail(fault, str(fault), NOT_CONVERGED)
+        if "RESOURCE_EXHAUSTED" in str(fault):  # what XLA says
+            return _fail(fault, _too_large(fault), BAD_INPUT)
+        raise
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,12 +111,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(fault: Exception, code: int) -> int:
+def _fail(fault: BaseException, message: str, code: int) -> int:
     if sys.flags.dev_mode:
         raise fault
-    if isinstance(fault, OSError) and fault.filename:
-        message = f"{fault.filename}: {fault.strerror}"
-    else:
-        message = str(fault).partition("\n")[0]
-    print(f"cavity: {message}", file=sys.stderr)
+    complain(message.partition("\n")[0])
     return code
+
+
+def _too_large(fault: BaseException) -> str:
+    what = str(fault).partition("\n")[0]
+    return f"{what}: too large for the memory" if what else "too large for the memory"
+
+
+def _discard_output() -> None:
+    """Let the interpreter end without an error about what it could not write."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -14,7 +14,14 @@ import pytest
 
 from inference.status import ConvergenceError, Status
 from models import cli
-from models.commands import _deep_linear_fit, _session, _tables, deep_linear
+from models.commands import (
+    _arguments,
+    _deep_linear_fit,
+    _deep_linear_tables,
+    _results,
+    _session,
+    deep_linear,
+)
 
 ROOT = Path(__file__).parent.parent
 EVIDENCE = ("deep-linear", "evidence")
@@ -425,17 +432,17 @@ def test_a_constant_target_is_named(capsys, tmp_path):
 
 def test_tables_of_the_commands(tmp_path):
     path = tmp_path / "columns.csv"
-    _tables.write_columns(path, {"a": [1.0, 0.1], "b": [2, 3]})
+    _results.write_table(path, ["a", "b"], [[1.0, 2.0], [0.1, 3.0]])
     assert path.read_text() == "a,b\n1.0,2.0\n0.1,3.0\n"
-    found, targets = _tables.new_inputs(path, ("b",), ("a",))
+    found, targets = _deep_linear_tables.new_inputs(path, ("b",), ("a",))
     assert (found.tolist(), targets.tolist()) == ([[2.0], [3.0]], [[1.0], [0.1]])
-    assert _tables.new_inputs(path, ("b",), ("c",))[1] is None
-    names, x, y = _tables.inputs_and_targets(path, ("a",))
+    assert _deep_linear_tables.new_inputs(path, ("b",), ("c",))[1] is None
+    names, x, y = _deep_linear_tables.inputs_and_targets(path, ("a",))
     assert (names, x.tolist(), y.tolist()) == (("b",), [[2.0], [3.0]], [[1.0], [0.1]])
-    assert _tables.plain({"x": (1, float("inf"))}) == {"x": [1, "inf"]}
-    assert _tables.widths("none") == ()
-    assert _tables.names("a, b") == ("a", "b")
-    assert _tables.precisions("1,2") == (1.0, 2.0)
+    assert json.loads(_results.as_json({"x": (1, float("inf"))})) == {"x": [1, "inf"]}
+    assert _deep_linear_tables.widths("none") == ()
+    assert _arguments.names("a, b") == ("a", "b")
+    assert _deep_linear_tables.precisions("1,2") == (1.0, 2.0)
 
 
 # --- as a user runs it -----------------------------------------------------------------------

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._tables import plain
+from ._results import as_json, write_table, write_text
 
 if TYPE_CHECKING:
     from inference.checks import Floats
@@ -93,9 +92,11 @@ def outcome_of_fit(found: Fit, points: Points, draws: GibbsDraws | None) -> Outc
 
     from models.cell_types import stability
 
-    assert found.bins is not None
+    bins = found.bins
+    if bins is None:
+        raise ValueError("found: expected a fit of positions, got one without bins")
     probability = found.assign(points)
-    radius, features = _features(found.type_share, found.maps, found.bins, points, probability)
+    radius, features = _features(found.type_share, found.maps, bins, points, probability)
     interval, n_draws = None, 0
     if draws is not None:
         drawn = draws.relabelled(found.maps).membership.reshape(-1, *found.membership.shape)
@@ -105,7 +106,7 @@ def outcome_of_fit(found: Fit, points: Points, draws: GibbsDraws | None) -> Outc
         found.membership,
         found.beta,
         found.maps,
-        found.bins,
+        bins,
         found.type_share,
         probability,
         features,
@@ -170,6 +171,8 @@ def write_files(
     """Write all tables but the summary; return the names of the files."""
     import numpy as np
 
+    from inference.files import replacing
+
     types = range(1, outcome.n_types + 1)
     _write_table(folder / "profiles.csv", *_profiles(outcome, points.genes))
     features = outcome.features
@@ -178,7 +181,8 @@ def write_files(
         ["type", *features],
         zip(types, *(column.tolist() for column in features.values())),
     )
-    np.save(folder / "maps.npy", outcome.maps.reshape(-1, *outcome.bins.shape))
+    with replacing(folder / "maps.npy") as partial:
+        np.save(partial, outcome.maps.reshape(-1, *outcome.bins.shape))
     _write_cells(folder / "cells.csv", points, outcome.probability, degrees)
     _write_table(
         folder / "bound.csv",
@@ -223,13 +227,14 @@ def summary_of(
     summary = {
         "schema_version": 1,
         "command": "cell-types fit",
+        "seed": given["seed"],
+        "status": outcome.status.name,
         "versions": {name: version(name) for name in ("cavity", "jax", "numpy")},
         "points": given["points"],
         "n_cells": len(points),
         "n_genes": len(points.genes),
         "n_types": outcome.n_types,
         "held_out": None,
-        "status": outcome.status.name,
         "bound": outcome.bound,
         "bound_of": outcome.bound_of,
         "pseudo_likelihood": outcome.pseudo_likelihood,
@@ -244,7 +249,7 @@ def summary_of(
         "window": {"x": points.window.x_range, "y": points.window.y_range},
         "local_density_radius": outcome.density_radius,
     }
-    for name in ("bins", "marks", "restarts", "prior", "seed"):
+    for name in ("bins", "marks", "restarts", "prior"):
         summary[name] = given[name]
     if choice is not None:
         place = choice.candidates.index(choice.n_types)
@@ -258,8 +263,7 @@ def summary_of(
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """Write ``summary.json``."""
-    text = json.dumps(plain(summary), indent=1, allow_nan=False)
-    (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
+    write_text(folder / "summary.json", as_json(summary))
 
 
 def _profiles(outcome: Outcome, genes: Sequence[str]) -> tuple[list[str], Iterator[Any]]:
@@ -277,17 +281,15 @@ def _profiles(outcome: Outcome, genes: Sequence[str]) -> tuple[list[str], Iterat
 
 
 def _write_table(path: Path, header: Sequence[str], rows: Any) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(
-            [f"{cell:.8g}" if isinstance(cell, float) else cell for cell in row] for row in rows
-        )
+    shown = ([f"{cell:.8g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+    write_table(path, header, shown)
 
 
 def _write_cells(path: Path, points: Points, probability: Floats, degrees: bool) -> None:
     """Write the cells in their order with the probabilities of their types."""
     import numpy as np
+
+    from inference.files import replacing
 
     columns = points.columns()
     if degrees and "orientation" in columns:
@@ -296,7 +298,7 @@ def _write_cells(path: Path, points: Points, probability: Floats, degrees: bool)
     texts = np.array([f"{i / 1e4:g}" for i in range(10_001)], object)
     header = [*columns, *(f"p_type_{k}" for k in range(1, probability.shape[1] + 1))]
     del columns["gene"]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         file.write(",".join(map(_quoted, header)) + "\n")
         for first in range(0, len(points), _ROWS_AT_ONCE):
             part = slice(first, first + _ROWS_AT_ONCE)

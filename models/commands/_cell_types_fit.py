@@ -5,22 +5,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import os
 import sys
 import time
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._tables import names
+from ._arguments import add_common, bar, complain, finite, names, positive, say, share, whole
+from ._results import as_json
 
 if TYPE_CHECKING:
     from models.cell_types import Fit, GibbsDraws, Points, TypeChoice
 
     from ._cell_types_files import Outcome
 
-INTERRUPTED, INTERRUPTED_TWICE = 1, 130
+INTERRUPTED = 1
 SAMPLING: dict[str, Any] = {"num_chains": 2, "num_warmup": 100, "thinning": 4}
 """Of the sampling for intervals; see `models.cell_types.gibbs`."""
 N_DRAWS, LEAST_DRAWS = 300, 40
@@ -68,7 +67,6 @@ def add_fit(verbs: Any) -> None:
     fit.set_defaults(handler=_fit)
     add = fit.add_argument
     add("points", metavar="POINTS.csv", help="table gene,x,y and any marks, one cell a row")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add(
         "--types",
         type=_types,
@@ -92,7 +90,7 @@ def add_fit(verbs: Any) -> None:
     )
     add(
         "--holdout",
-        type=_share,
+        type=share,
         default=0.2,
         metavar="P",
         help="share of cells held out to choose the number of types (default 0.2)",
@@ -107,13 +105,13 @@ def add_fit(verbs: Any) -> None:
     )
     add(
         "--concentration",
-        type=_positive,
+        type=positive,
         metavar="A",
         help="of a gene's shares: small values make genes specific (default 0.1; 1.02 with marks)",
     )
     add(
         "--map-concentration",
-        type=_positive,
+        type=positive,
         metavar="A",
         help="of the maps: large values make them even (default 1; 1.5 with marks)",
     )
@@ -125,28 +123,21 @@ def add_fit(verbs: Any) -> None:
     )
     add("--clip", action="store_true", help="drop cells outside --window, and say how many")
     add("--degrees", action="store_true", help="orientations are in degrees, not in radians")
-    add("--seed", type=_number, default=0, help="seed of all random numbers (default 0)")
-    add("--quiet", action="store_true", help="draw no bars and say nothing of the progress")
+    add_common(fit, "DIR", "folder for the results", folder=True, required=True)
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    arguments.out.mkdir(exist_ok=True)  # now, not after the long work
-    if not os.access(arguments.out, os.W_OK):
-        raise ValueError(f"{arguments.out}: expected a folder to write to")
-
     from ._session import held_interrupts, start_jax
 
-    try:
-        with held_interrupts() as pressed:
-            start_jax()
-            outcome = _run(arguments, _Watch(pressed, arguments.quiet))
-    except KeyboardInterrupt:  # pressed twice
-        print("cavity: interrupted at once, not everything is written", file=sys.stderr)
-        return INTERRUPTED_TWICE
+    with held_interrupts() as pressed:
+        start_jax()
+        outcome, summary = _run(arguments, _Watch(pressed, arguments))
+    if arguments.json:
+        print(as_json(summary))
     from inference.status import raise_for_status
 
     if pressed:
-        print(f"cavity: interrupted, the best so far is in {arguments.out}", file=sys.stderr)
+        complain(f"interrupted, the best so far is in {arguments.out}")
         return INTERRUPTED
     raise_for_status(outcome.status, "cell-types fit")
     return 0
@@ -155,9 +146,10 @@ def _fit(arguments: argparse.Namespace) -> int:
 class _Watch:
     """What is under way since when, and whether to stop."""
 
-    def __init__(self, pressed: list[int], quiet: bool) -> None:
+    def __init__(self, pressed: list[int], arguments: argparse.Namespace) -> None:
         self.pressed = pressed
-        self.quiet = quiet
+        self.bar = bar(arguments)
+        self._arguments = arguments
         self.seconds: dict[str, float] = {}
         self._spoken = time.monotonic()
         self._told = False
@@ -172,16 +164,10 @@ class _Watch:
             self.say(f"still at it: {self._stage}, {time.monotonic() - self._begun:.0f} s")
         return bool(self.pressed)
 
-    @property
-    def bar(self) -> bool | None:
-        """Whether to draw bars: None on a terminal."""
-        return False if self.quiet else None
-
     def say(self, text: str) -> None:
         """Print a line of progress."""
         self._spoken = time.monotonic()
-        if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+        say(self._arguments, text)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -191,7 +177,8 @@ class _Watch:
         self.seconds[name] = time.monotonic() - self._begun
 
 
-def _run(arguments: argparse.Namespace, watch: _Watch) -> Outcome:
+def _run(arguments: argparse.Namespace, watch: _Watch) -> tuple[Outcome, dict[str, Any]]:
+    """Return what was found, and what ``summary.json`` says about it."""
     from ._cell_types_files import (
         outcome_of_fit,
         outcome_of_marked,
@@ -245,7 +232,7 @@ def _run(arguments: argparse.Namespace, watch: _Watch) -> Outcome:
     write_report(arguments.out, outcome, choice, summary, points.genes, pictures)
     write_summary(arguments.out, summary)
     watch.say(f"{arguments.out / 'report.html'}: {sum(watch.seconds.values()):.0f} s in all")
-    return outcome
+    return outcome, summary
 
 
 def _read(arguments: argparse.Namespace) -> Points:
@@ -264,7 +251,7 @@ def _read(arguments: argparse.Namespace) -> Points:
             angle_unit="degrees" if arguments.degrees else "radians",
         )
     for one in dropped:
-        print(f"{arguments.points}: {one.message}", file=sys.stderr, flush=True)
+        say(arguments, f"{arguments.points}: {one.message}")
     missing = [mark for mark in arguments.marks if mark not in points.marks]
     if missing:
         raise ValueError(
@@ -368,52 +355,24 @@ def _sample(
     return draws if draws.log_likelihood.size >= LEAST_DRAWS else None
 
 
+_number = whole("a whole number")
+_n_types = whole("a number of types or auto", least=1)
+_n_bins = whole("one or two numbers of bins", least=1)
+
+
 def _types(text: str) -> int | None:
-    return None if text == "auto" else _whole(text, "a number of types or auto", least=1)
-
-
-def _number(text: str) -> int:
-    return _whole(text, "a whole number", least=0)
+    return None if text == "auto" else _n_types(text)
 
 
 def _bins(text: str) -> tuple[int, int]:
-    sizes = [
-        _whole(part.strip(), "one or two numbers of bins", least=1) for part in text.split(",")
-    ]
+    sizes = [_n_bins(part.strip()) for part in text.split(",")]
     if len(sizes) > 2:
         raise argparse.ArgumentTypeError(f"expected one or two numbers of bins, got {text!r}")
     return sizes[0], sizes[-1]
 
 
-def _whole(text: str, expected: str, *, least: int) -> int:
-    if not (text.isascii() and text.isdigit()) or not least <= int(text) < 2**31:
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    number = _float(text)
-    if not 0.0 < number < 1.0:
-        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
-    return number
-
-
-def _positive(text: str) -> float:
-    number = _float(text)
-    if not 0.0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
-    return number
-
-
 def _window(text: str) -> tuple[float, ...]:
-    edges = tuple(_float(part) for part in text.split(","))
+    edges = tuple(finite(part) for part in text.split(","))
     if len(edges) != 4 or not (edges[0] < edges[1] and edges[2] < edges[3]):
         raise argparse.ArgumentTypeError(f"expected rising X0,X1 and Y0,Y1, got {text!r}")
     return edges
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")

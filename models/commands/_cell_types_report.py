@@ -9,6 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._results import write_text
+
 if TYPE_CHECKING:
     from models.cell_types import Points, TypeChoice
 
@@ -198,10 +200,10 @@ def write_report(
             _table(*_starts(outcome)),
             "<h2>Time</h2>",
             _table(("stage", "seconds"), ((k, f"{v:.1f}") for k, v in summary["seconds"].items())),
-            "</html>\n",
+            "</html>",
         ]
     )  # fmt: skip
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    write_text(folder / "report.html", page)
 
 
 def _sentences(outcome: Outcome, choice: TypeChoice | None, summary: dict[str, Any]) -> list[str]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._tables import plain
+from ._arguments import add_common, add_output, whole
+from ._results import as_json, report, write_table
 
 if TYPE_CHECKING:
     from models.cell_types import PermutationTest
 
 COLUMNS = ("type", "reference_type", "correlation", "p", "p_holm")
 TRANSFORMS = ("fraction", "logratio", "raw")
+_at_least_one = whole("a whole number of at least 1", least=1)
 _DESCRIPTION = """\
 Compare what inferred types express with an independent reference, such as mean expression in
 clusters of sequenced cells. Genes are joined by symbol in any case, doubles added up. Types are
@@ -51,38 +51,28 @@ def add_validate(verbs: Any) -> None:
     )
     add(
         "--permutations",
-        type=_whole,
+        type=_at_least_one,
         metavar="N",
         default=999,
         help="random permutations of the genes (default 999)",
     )
     add(
         "--min-common",
-        type=_whole,
+        type=_at_least_one,
         metavar="N",
         default=30,
         help="refuse fewer common genes (default 30)",
     )
-    add("--seed", type=int, metavar="N", default=0, help="of the permutations (default 0)")
-    add("--json", action="store_true", help="print one JSON object instead of the table")
-    add(
-        "--out",
-        type=Path,
-        metavar="VALIDATION.csv",
-        help=f"write a row a type, {','.join(COLUMNS)}",
-    )
-    add(
+    add_output(
+        validate,
         "--figure",
-        type=Path,
-        metavar="VALIDATION.png",
-        help="draw all correlations, and the mean of the pairs among those of chance",
+        "VALIDATION.png",
+        "draw all correlations, and the mean of the pairs among those of chance",
     )
+    add_common(validate, "VALIDATION.csv", f"write a row a type, {','.join(COLUMNS)}")
 
 
 def _validate(arguments: argparse.Namespace) -> None:
-    for path in (arguments.out, arguments.figure):  # not after the work
-        _check_output(path)
-
     from models.cell_types import permutation_test, read_profiles
 
     test = permutation_test(
@@ -95,15 +85,12 @@ def _validate(arguments: argparse.Namespace) -> None:
     )
     rows = _rows(test)
     if arguments.out:
-        with arguments.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows([_cell(value) for value in row] for row in rows)
+        write_table(arguments.out, COLUMNS, rows)
     if arguments.figure:
         _draw(arguments.figure, test)
     if arguments.json:
-        print(json.dumps(plain(_report(arguments, test, rows)), indent=2, allow_nan=False))
-    else:
+        print(as_json(_report(arguments, test, rows)))
+    elif not arguments.quiet:
         print("\n".join(_lines(test, rows, arguments.transform)))
 
 
@@ -149,27 +136,26 @@ def _report(
     arguments: argparse.Namespace, test: PermutationTest, rows: list[tuple[Any, ...]]
 ) -> dict[str, Any]:
     match = test.match
-    return {
-        "schema_version": 1,
-        "command": "cell-types validate",
-        "profiles": str(arguments.profiles),
-        "reference": str(arguments.reference),
-        "transform": arguments.transform,
-        "seed": arguments.seed,
-        "n_common_genes": len(match.genes),
-        "n_genes": match.n_genes,
-        "n_reference_genes": match.n_reference_genes,
-        "n_merged": match.n_merged,
-        "mean_correlation": match.mean_correlation,
-        "p": test.p_value,
-        "n_permutations": len(test.null),
-        "exact": test.exact,
-        "null_mean": test.null.mean(),
-        "null_max": test.null.max(),
-        "types": [dict(zip(COLUMNS, row)) for row in rows],
-        "unmatched_reference": match.unmatched_reference,
-        "correlations": match.table,
-    }
+    return report(
+        arguments,
+        "COMPLETED",
+        profiles=arguments.profiles,
+        reference=arguments.reference,
+        transform=arguments.transform,
+        n_common_genes=len(match.genes),
+        n_genes=match.n_genes,
+        n_reference_genes=match.n_reference_genes,
+        n_merged=match.n_merged,
+        mean_correlation=match.mean_correlation,
+        p=test.p_value,
+        n_permutations=len(test.null),
+        exact=test.exact,
+        null_mean=test.null.mean(),
+        null_max=test.null.max(),
+        types=[dict(zip(COLUMNS, row)) for row in rows],
+        unmatched_reference=match.unmatched_reference,
+        correlations=match.table,
+    )
 
 
 def _draw(path: Path, test: PermutationTest) -> None:
@@ -192,22 +178,3 @@ def _draw(path: Path, test: PermutationTest) -> None:
     right.set(xlabel="mean correlation of pairs", ylabel="permutations")
     right.legend()
     save_figure(figure, path)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else repr(float(value))
-
-
-def _check_output(path: Path | None) -> None:
-    if path and not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent}")
-    if path and path.is_dir():
-        raise ValueError(f"{path}: expected a file to write, got a folder")
-
-
-def _whole(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._tables import (
-    METHODS,
-    inputs_and_targets,
-    names,
-    new_inputs,
-    plain,
-    precisions,
-    widths,
-    write_columns,
-)
+from ._arguments import add_common, positive
+from ._deep_linear_tables import add_shared, inputs_and_targets, new_inputs, widths
+from ._results import as_json, report, write_table, write_text
 
 if TYPE_CHECKING:
     from inference.checks import Floats
@@ -37,9 +29,8 @@ def add_fit(verbs: Any) -> None:
         ),
     )
     fit.set_defaults(handler=_fit)
+    add_shared(fit)
     add = fit.add_argument
-    add("train", metavar="TRAIN.csv", help="table with one header line, one example a row")
-    add("--targets", type=names, required=True, metavar="A,B", help="columns to predict")
     network = fit.add_mutually_exclusive_group()
     network.add_argument(
         "--widths",
@@ -53,34 +44,15 @@ def add_fit(verbs: Any) -> None:
     )
     add(
         "--beta",
-        type=float,
+        type=positive,
         help="precision of the noise in units of the scaled targets (default: chosen by evidence)",
-    )
-    add(
-        "--precisions",
-        type=precisions,
-        default=1.0,
-        metavar="L0,L1,..",
-        help="weight precisions: one for all layers, or one a weight matrix (default 1)",
     )
     add("--no-standardize", action="store_true", help="only shift the columns, do not scale them")
     add("--predict", metavar="NEW.csv", help="table to predict; with the targets, to judge by")
-    add(
-        "--method",
-        choices=METHODS,
-        default="auto",
-        help="how to integrate over Q (default: auto, by the number of dimensions)",
-    )
-    add("--seed", type=int, default=0, help="seed of the random methods (default 0)")
-    add("--json", action="store_true", help="print one JSON object instead of the tables")
-    add("--out", type=Path, metavar="DIR", help="folder for fit.json, the tables and a picture")
-    add("--quiet", action="store_true", help="print no table and no progress bar")
+    add_common(fit, "DIR", "folder for fit.json, the tables and a picture", folder=True)
 
 
 def _fit(arguments: argparse.Namespace) -> None:
-    if arguments.out:  # now, not after the long work
-        arguments.out.mkdir(exist_ok=True)
-
     from ._session import start_jax
 
     start_jax()
@@ -109,20 +81,19 @@ def _fit(arguments: argparse.Namespace) -> None:
         method=arguments.method,
         random_state=arguments.seed,
     ).fit(x, y)
-    report = _report(arguments, model, inputs, x, y)
+    found = _report(arguments, model, inputs, x, y)
     predicted = None
     if new is not None:
         predicted = model.predict(new[0], return_std=True)
-        report["predictions"] = _predictions(targets, *predicted)
+        found["predictions"] = _predictions(targets, *predicted)
         if new[1] is not None:
-            report["held_out"] = _held_out(model, targets, new[0], new[1], predicted[0])
-    text = json.dumps(plain(report), indent=2, allow_nan=False)
+            found["held_out"] = _held_out(model, targets, new[0], new[1], predicted[0])
     if arguments.out:
-        _write(arguments.out, text, report, model, new, predicted)
+        _write(arguments.out, found, model, new, predicted)
     if arguments.json:
-        print(text)
+        print(as_json(found))
     elif not arguments.quiet:
-        print(_table(report, model.selection_.table()))
+        print(_table(found, model.selection_.table()))
     raise_for_status(model.posterior_.status, "deep-linear fit")
 
 
@@ -133,31 +104,29 @@ def _report(
 
     result = model.posterior_
     spectrum = mixing_spectrum(result)
-    return {
-        "schema_version": 1,
-        "command": "deep-linear fit",
-        "train": str(arguments.train),
-        "n_rows": len(x),
-        "inputs": inputs,
-        "targets": arguments.targets,
-        "standardized": not arguments.no_standardize,
-        "selected": arguments.select,
-        "n_compared": int(model.selection_.log_evidence.size),
-        "widths": model.architecture_.widths,
-        "precisions": model.architecture_.precisions,
-        "beta": model.beta_,
-        "noise_std": model.noise_std_,
-        "seed": arguments.seed,
-        "method": result.method,
-        "status": result.status.name,
-        "log_evidence": result.log_evidence,
-        "log_evidence_error": result.log_evidence_error,
-        "architectures": model.selection_.table().rows,
-        "r2": model.score(x, y),
-        "mixing_mean": result.mixing_mean,
-        "mixing_eigenvalues": spectrum.eigenvalues._asdict(),
-        "output_correlations": spectrum.correlations._asdict(),
-    }
+    return report(
+        arguments,
+        result.status.name,
+        train=arguments.train,
+        n_rows=len(x),
+        inputs=inputs,
+        targets=arguments.targets,
+        standardized=not arguments.no_standardize,
+        selected=arguments.select,
+        n_compared=int(model.selection_.log_evidence.size),
+        widths=model.architecture_.widths,
+        precisions=model.architecture_.precisions,
+        beta=model.beta_,
+        noise_std=model.noise_std_,
+        method=result.method,
+        log_evidence=result.log_evidence,
+        log_evidence_error=result.log_evidence_error,
+        architectures=model.selection_.table().rows,
+        r2=model.score(x, y),
+        mixing_mean=result.mixing_mean,
+        mixing_eigenvalues=spectrum.eigenvalues._asdict(),
+        output_correlations=spectrum.correlations._asdict(),
+    )
 
 
 def _predictions(targets: tuple[str, ...], mean: Floats, std: Floats) -> dict[str, Any]:
@@ -182,20 +151,22 @@ def _held_out(
 
 def _write(
     folder: Path,
-    text: str,
-    report: dict[str, Any],
+    found: dict[str, Any],
     model: Any,
     new: tuple[Floats, Floats | None] | None,
     predicted: tuple[Floats, Floats] | None,
 ) -> None:
-    (folder / "fit.json").write_text(text + "\n", encoding="utf-8")
+    write_text(folder / "fit.json", as_json(found))
     model.selection_.table().save(folder / "architectures.csv")
     if predicted is not None:
-        write_columns(folder / "predictions.csv", report["predictions"])
+        columns = found["predictions"]
+        write_table(
+            folder / "predictions.csv", columns, zip(*(c.tolist() for c in columns.values()))
+        )
     if importlib.util.find_spec("matplotlib") is None:
         return
     if new is not None and predicted is not None:
-        _draw_predictions(folder / "predictions.png", report["targets"], new[1], *predicted)
+        _draw_predictions(folder / "predictions.png", found["targets"], new[1], *predicted)
     elif model.selection_.log_evidence.size > 1:
         _draw_evidence(folder / "evidence.png", model.selection_)
 

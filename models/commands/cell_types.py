@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import math
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._arguments import NO_SEED, add_common, complain, positive, say
 from ._cell_types_fit import add_fit
 from ._cell_types_validate import add_validate
+from ._results import as_json, report, write_table
 
 if TYPE_CHECKING:
     from models.cell_types import DetectedCells
@@ -44,28 +44,23 @@ def _add_detect(detect: argparse.ArgumentParser) -> None:
     add("--gene", metavar="NAME", help="name of the gene, for one image")
     add(
         "--radius",
-        type=_positive,
+        type=positive,
         metavar="PX",
         help="typical radius of a cell in pixels (default: estimated from each image)",
     )
     add("--bright", action="store_true", help="cells are brighter than the background")
     add(
         "--pixel-size",
-        type=_positive,
+        type=positive,
         metavar="L",
         default=1.0,
         help="length of a pixel, the unit of the table (default 1)",
     )
-    add("--out", type=Path, metavar="POINTS.csv", required=True, help="write the table here")
+    add_common(detect, "POINTS.csv", "write the table here", required=True, seed_help=NO_SEED)
 
 
 def _detect(arguments: argparse.Namespace) -> int:
     genes = _gene_names(arguments)
-    if not arguments.out.parent.is_dir():
-        raise ValueError(f"{arguments.out}: there is no folder {arguments.out.parent}")
-    if arguments.out.is_dir():
-        raise ValueError(f"{arguments.out}: expected a file to write, got a folder")
-
     from models.cell_types import detect_cells
 
     found = {}
@@ -81,16 +76,29 @@ def _detect(arguments: argparse.Namespace) -> int:
         except ValueError as fault:
             raise ValueError(f"{path}: {fault}") from None
         found[gene] = cells
-        print(
+        say(
+            arguments,
             f"{path}: {len(cells):,} cells, typical radius {cells.radius_px:.3g} pixels, "
             f"{cells.n_border} at the border left out",
-            file=sys.stderr,
-            flush=True,
         )
-    _write_cells(arguments.out, found)
-    if any(map(len, found.values())):
+    write_table(arguments.out, COLUMNS, _rows(found))
+    some = any(map(len, found.values()))
+    if arguments.json:
+        images = [
+            {
+                "gene": gene,
+                "image": path,
+                "n_cells": len(cells),
+                "radius_px": cells.radius_px,
+                "n_border": cells.n_border,
+            }
+            for path, (gene, cells) in zip(arguments.images, found.items())
+        ]
+        status = "FOUND" if some else "NONE_FOUND"
+        print(as_json(report(arguments, status, out=str(arguments.out), images=images)))
+    if some:
         return 0
-    print("cavity: no cells found; check the images, --radius and --bright", file=sys.stderr)
+    complain("no cells found; check the images, --radius and --bright")
     return 1
 
 
@@ -120,20 +128,8 @@ def _read_image(path: str) -> Any:
         raise ValueError(f"{path}: expected an image (PNG, TIFF, JPEG), got another file") from None
 
 
-def _write_cells(path: Path, found: dict[str, DetectedCells]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for gene, cells in found.items():
-            columns = [*cells.centroid.T, *(cells.marks[name] for name in COLUMNS[3:])]
-            writer.writerows([gene, *map(repr, row)] for row in zip(*(c.tolist() for c in columns)))
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0.0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
-    return number
+def _rows(found: dict[str, DetectedCells]) -> Iterator[list[Any]]:
+    for gene, cells in found.items():
+        columns = [*cells.centroid.T, *(cells.marks[name] for name in COLUMNS[3:])]
+        for numbers in zip(*(column.tolist() for column in columns)):
+            yield [gene, *numbers]

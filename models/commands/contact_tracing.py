@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
+from ._arguments import NO_SEED, add_common, add_output, bar, probability, say, whole
 from ._contact_tracing_study import Study, load_study
+from ._results import as_json, report, write_rows, write_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from graphs.temporal import ContactNetwork
     from inference.status import Status
     from models.contact_tracing import Epidemic
-    from models.contact_tracing.propagation import RiskResult
 
 TRANSMISSION, RECOVERY, SEED_PROB = 0.02, 0.1, 0.01
 COLUMNS = ("person", "p_susceptible", "p_infected", "p_recovered", "rank")
@@ -57,28 +56,28 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--day",
-        type=_day,
+        type=whole(f"a whole number from 0 to {_MOST_DAYS}", most=_MOST_DAYS),
         metavar="D",
         help="day of the risk (default: the day after the last contact, or that of the last test "
         "if it is later); all tests are used, later ones too",
     )
     add(
         "--transmission",
-        type=_probability,
+        type=probability,
         metavar="P",
         help="probability of every contact to pass the infection, if the table has no such column "
         f"(default {TRANSMISSION})",
     )
     add(
         "--recovery",
-        type=_probability,
+        type=probability,
         metavar="P",
         default=RECOVERY,
         help=f"daily probability to recover (default {RECOVERY})",
     )
     add(
         "--seed-prob",
-        type=_probability,
+        type=probability,
         metavar="P",
         default=SEED_PROB,
         help=f"probability to be infected before day 0 (default {SEED_PROB})",
@@ -88,24 +87,22 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="start from these parameters and maximise the evidence of the tests over them",
     )
-    add("--out", type=Path, metavar="RISK.csv", help="write the table here, not on standard output")
-    add(
+    add_output(
+        risk,
         "--figure",
-        type=Path,
-        metavar="RISK.png",
-        help="draw the risk (on the network if it is small) and the epidemic against time",
+        "RISK.png",
+        "draw the risk (on the network if it is small) and the epidemic against time",
     )
+    add_common(risk, "RISK.csv", "write the table here, not on standard output", seed_help=NO_SEED)
 
 
 def _risk(arguments: argparse.Namespace) -> None:
-    for path in (arguments.out, arguments.figure):  # not after the long work
-        _check_output(path)
-
     from ._session import start_jax
 
     start_jax()
 
     from inference.status import raise_for_status
+    from models.contact_tracing import infer
 
     study = load_study(
         arguments.contacts,
@@ -115,20 +112,44 @@ def _risk(arguments: argparse.Namespace) -> None:
         day=arguments.day,
     )
     for line in study.description:
-        _say(line)
-    result, fit_status = _infer(arguments, study)
-    _say(
+        say(arguments, line)
+    network, epidemic, fitted, fit_status = _parameters(arguments, study)
+    result = infer(
+        network, study.observations, epidemic, on_failure="ignore", progress=bar(arguments)
+    )
+    say(
+        arguments,
         f"belief propagation: {result.status.name}, {result.n_steps} sweeps, last change "
-        f"{result.residual:.2g}, log-evidence {result.log_evidence:.6g}"
+        f"{result.residual:.2g}, log-evidence {result.log_evidence:.6g}",
     )
     state_prob = result.state_prob
     today = state_prob[:, study.day]
-    _say(f"day {study.day}: {today[:, 1].sum():.4g} of {len(today):,} people infected, expected")
+    infected = float(today[:, 1].sum())
+    say(arguments, f"day {study.day}: {infected:.4g} of {len(today):,} people infected, expected")
+    rows = _ranked(study.network, today)
     if arguments.out:
-        with arguments.out.open("w", newline="", encoding="utf-8") as file:
-            _write_table(file, study.network, today)
-    else:
-        _write_table(sys.stdout, study.network, today)
+        write_table(arguments.out, COLUMNS, rows)
+    if arguments.json:
+        found = report(
+            arguments,
+            result.status.name,
+            contacts=arguments.contacts,
+            tests=arguments.tests,
+            day=study.day,
+            n_people=study.network.n_people,
+            n_contacts=study.network.n_contacts,
+            n_tests=len(study.observations.day),
+            fitted=fitted,
+            log_evidence=result.log_evidence,
+            n_steps=result.n_steps,
+            residual=result.residual,
+            expected_infected=infected,
+            # a table that is already written is not said again
+            risk=None if arguments.out else dict(zip(COLUMNS, zip(*rows))),
+        )
+        print(as_json(found))
+    elif not arguments.out:
+        write_rows(sys.stdout, COLUMNS, rows)
     if arguments.figure:
         from ._contact_tracing_figure import draw_risk
 
@@ -137,92 +158,57 @@ def _risk(arguments: argparse.Namespace) -> None:
     raise_for_status(fit_status, "contact-tracing risk, the fit")
 
 
-def _infer(arguments: argparse.Namespace, study: Study) -> tuple[RiskResult, Status]:
-    """Return the risks, and how the fit ended."""
+def _parameters(
+    arguments: argparse.Namespace, study: Study
+) -> tuple[ContactNetwork, Epidemic, dict[str, Any] | None, Status]:
+    """Return what is known or fitted: the network, the epidemic, the fit in numbers, its status."""
     from inference.status import Status
-    from models.contact_tracing import Epidemic, infer
+    from models.contact_tracing import Epidemic, fit_epidemic
 
     epidemic = Epidemic(arguments.seed_prob, arguments.recovery)
-    network, observations = study.network, study.observations
-    fit_status = Status.CONVERGED
-    if arguments.fit:
-        network, epidemic, fit_status = _fitted(arguments, study, epidemic)
-    else:
+    network = study.network
+    if not arguments.fit:
         common = TRANSMISSION if arguments.transmission is None else arguments.transmission
         transmission = f"as in {arguments.contacts}" if study.has_column else f"{common:g}"
-        _say(
+        say(
+            arguments,
             f"transmission {transmission}, recovery {arguments.recovery:g}, "
-            f"seed probability {arguments.seed_prob:g}"
+            f"seed probability {arguments.seed_prob:g}",
         )
-    result = infer(network, observations, epidemic, on_failure="ignore")
-    return result, fit_status
-
-
-def _fitted(
-    arguments: argparse.Namespace, study: Study, epidemic: Epidemic
-) -> tuple[ContactNetwork, Epidemic, Status]:
-    """Return the network and the epidemic with the parameters of the largest evidence."""
-    from models.contact_tracing import fit_epidemic
-
-    network = study.network
+        return network, epidemic, None, Status.CONVERGED
     largest = max(float(network.forward_prob.max()), float(network.backward_prob.max()))
-    fit = fit_epidemic(network, study.observations, epidemic, tol=FIT_TOL, progress=None)
+    fit = fit_epidemic(network, study.observations, epidemic, tol=FIT_TOL, progress=bar(arguments))
     factor = min(fit.transmission_prob, 1.0 / largest)  # but for rounding
+    # without a column, in units of a probability
     unit = 1.0 if study.has_column else largest
-    transmission = f"{factor * unit:g}{_margin(fit.standard_errors['transmission_prob'] * unit)}"
-    if study.has_column:
-        transmission += f" times that in {arguments.contacts}"
-    recovery, seed_prob = (
-        f"{fit.estimates[name]:g}{_margin(fit.standard_errors[name])}"
-        for name in ("recovery_prob", "seed_prob")
+    found = {
+        "transmission": (factor * unit, fit.standard_errors["transmission_prob"] * unit),
+        "recovery": (fit.estimates["recovery_prob"], fit.standard_errors["recovery_prob"]),
+        "seed_prob": (fit.estimates["seed_prob"], fit.standard_errors["seed_prob"]),
+    }
+    transmission, recovery, seed_prob = (f"{value:g}{_margin(e)}" for value, e in found.values())
+    times = f" times that in {arguments.contacts}" if study.has_column else ""
+    say(
+        arguments,
+        f"fitted: transmission {transmission}{times}, recovery {recovery}, seed probability "
+        f"{seed_prob} (± standard errors; {fit.status.name})",
     )
-    _say(
-        f"fitted: transmission {transmission}, recovery {recovery}, seed probability {seed_prob} "
-        f"(± standard errors; {fit.status.name})"
-    )
-    return network.scaled(factor), fit.epidemic, fit.status
+    numbers = {
+        name: {"estimate": value, "standard_error": error} for name, (value, error) in found.items()
+    }
+    return network.scaled(factor), fit.epidemic, numbers, fit.status
 
 
 def _margin(standard_error: float) -> str:
     return f" ± {standard_error:.2g}" if math.isfinite(standard_error) else " (at a bound)"
 
 
-def _write_table(file: TextIO, network: ContactNetwork, state_prob: NDArray[Any]) -> None:
+def _ranked(network: ContactNetwork, state_prob: NDArray[Any]) -> list[list[Any]]:
+    """Return a row a person, as `COLUMNS` says."""
     import numpy as np
 
     order = np.argsort(-state_prob[:, 1], kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(1, len(order) + 1)
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for label, probs, place in zip(network.people, state_prob.tolist(), rank.tolist()):
-        writer.writerow([label, *map(repr, probs), place])
-
-
-def _check_output(path: Path | None) -> None:
-    if path and not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent}")
-    if path and path.is_dir():
-        raise ValueError(f"{path}: expected a file to write, got a folder")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _probability(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0.0 <= number <= 1.0:
-        raise argparse.ArgumentTypeError(f"expected a probability from 0 to 1, got {text!r}")
-    return number
-
-
-def _day(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) > _MOST_DAYS:
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number from 0 to {_MOST_DAYS}, got {text!r}"
-        )
-    return int(text)
+    rows = zip(network.people, state_prob.tolist(), rank.tolist())
+    return [[label, *probs, place] for label, probs, place in rows]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._arguments import add_common, bar, positive_or_inf
 from ._deep_linear_fit import add_fit
-from ._tables import METHODS, inputs_and_targets, names, plain, precisions, widths
+from ._deep_linear_tables import add_shared, inputs_and_targets, widths
+from ._results import as_json, report, write_text
 
 if TYPE_CHECKING:
     from inference.checks import Floats
@@ -27,9 +27,8 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         ),
     )
     evidence.set_defaults(handler=_evidence)
+    add_shared(evidence)
     add = evidence.add_argument
-    add("train", metavar="TRAIN.csv", help="table with one header line, one example a row")
-    add("--targets", type=names, required=True, metavar="A,B", help="columns to predict")
     add(
         "--widths",
         type=widths,
@@ -39,22 +38,9 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--beta",
-        type=float,
+        type=positive_or_inf,
         required=True,
         help="inverse temperature, the precision of the noise; inf for noise-free targets",
-    )
-    add(
-        "--precisions",
-        type=precisions,
-        default=1.0,
-        metavar="L0,L1,..",
-        help="weight precisions: one for all layers, or one a weight matrix (default 1)",
-    )
-    add(
-        "--method",
-        choices=METHODS,
-        default="auto",
-        help="how to integrate over Q (default: auto, by the number of dimensions)",
     )
     add(
         "--standardize",
@@ -62,17 +48,11 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         help="shift and scale every column to mean 0 and standard deviation 1; the evidence is "
         "then that of the scaled targets",
     )
-    add("--seed", type=int, default=0, help="seed of the random methods (default 0)")
-    add("--json", action="store_true", help="print one JSON object instead of the table")
-    add("--out", type=Path, metavar="FILE", help="write the JSON object to a file, too")
-    add("--quiet", action="store_true", help="print no table and no progress bar")
+    add_common(evidence, "RESULT.json", "write the JSON object here, too")
     add_fit(verbs)
 
 
 def _evidence(arguments: argparse.Namespace) -> None:
-    if arguments.out and not arguments.out.parent.is_dir():  # now, not after the long work
-        raise ValueError(f"{arguments.out}: there is no folder {arguments.out.parent}")
-
     from ._session import start_jax
 
     start_jax()
@@ -95,35 +75,32 @@ def _evidence(arguments: argparse.Namespace) -> None:
         method=arguments.method,
         key=jax.random.key(arguments.seed),
         on_failure="ignore",  # the numbers are printed first, then the failure is raised
-        progress=False if arguments.quiet else None,
+        progress=bar(arguments),
     )
-    report = {
-        "schema_version": 1,
-        "command": "deep-linear evidence",
-        "train": str(arguments.train),
-        "n_rows": len(x),
-        "inputs": inputs,
-        "targets": targets,
-        "standardized": arguments.standardize,
-        "widths": arguments.widths,
-        "precisions": architecture.precisions,
-        "beta": arguments.beta,
-        "seed": arguments.seed,
-        "method": result.method,
-        "status": result.status.name,
-        "log_evidence": result.log_evidence,
-        "log_evidence_error": result.log_evidence_error,
-        "ess": result.ess,
-        "pareto_k": result.pareto_k,
-        "mixing_mean": result.mixing_mean,
-    }
-    text = json.dumps(plain(report), indent=2, allow_nan=False)
+    found = report(
+        arguments,
+        result.status.name,
+        train=arguments.train,
+        n_rows=len(x),
+        inputs=inputs,
+        targets=targets,
+        standardized=arguments.standardize,
+        widths=arguments.widths,
+        precisions=architecture.precisions,
+        beta=arguments.beta,
+        method=result.method,
+        log_evidence=result.log_evidence,
+        log_evidence_error=result.log_evidence_error,
+        ess=result.ess,
+        pareto_k=result.pareto_k,
+        mixing_mean=result.mixing_mean,
+    )
     if arguments.out:
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+        write_text(arguments.out, as_json(found))
     if arguments.json:
-        print(text)
+        print(as_json(found))
     elif not arguments.quiet:
-        print(_table(report))
+        print(_table(found))
     raise_for_status(result.status, "deep-linear evidence")
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import csv
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ._arguments import add_common, add_output, bar, positive, say
+from ._results import as_json, report, write_table, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 METHODS = ("auto", "survey", "reinforce", "local")
 SATISFIABLE, UNSATISFIABLE, UNKNOWN = 10, 20, 0
+_VERDICTS = {SATISFIABLE: "SATISFIABLE", UNSATISFIABLE: "UNSATISFIABLE", UNKNOWN: "UNKNOWN"}
 _LINE = 78
 
 
@@ -33,84 +35,95 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     add = solve.add_argument
     add("formula", metavar="FORMULA.cnf", help="file in DIMACS CNF format")
     add("--method", choices=METHODS, default="auto", help="default: auto, all in turns")
-    add("--seed", type=int, default=0, help="seed of all random numbers (default 0)")
     add(
         "--time-limit",
-        type=float,
+        type=positive,
         metavar="SECONDS",
         help="give up the search after this time (default: after five rounds of growing work)",
     )
-    add(
+    add_output(
+        solve,
         "--marginals",
-        type=Path,
-        metavar="OUT.csv",
-        help="also write P(variable is true) over all solutions, by belief propagation",
+        "OUT.csv",
+        "also write P(variable is true) over all solutions, by belief propagation",
     )
-    add("--quiet", action="store_true", help="draw no progress bar")
+    add_common(solve, "SOLUTION.txt", "write the lines s and v here, not on standard output")
 
 
 def _solve(arguments: argparse.Namespace) -> int:
-    _check_output(arguments.marginals)  # not after the long work
-
     from ._session import held_interrupts, start_jax
 
-    formula = None
+    size = ""
     try:
         with held_interrupts() as pressed:
             start_jax()
-            from inference.checks import positive
             from models.ksat import Formula, Satisfiability, solve
 
-            if arguments.time_limit is not None:
-                positive("--time-limit", arguments.time_limit)
-            progress = False if arguments.quiet else None
             formula = Formula.from_dimacs(arguments.formula)
-            _comment(
-                f"{arguments.formula}: {formula.n_variables} variables, {formula.n_clauses} clauses"
-            )
+            size = f"{formula.n_variables} variables, {formula.n_clauses} clauses"
+            _comment(arguments, f"{arguments.formula}: {size}")
             if arguments.marginals and not pressed:
-                _write_marginals(arguments, formula, lambda: bool(pressed), progress)
+                _write_marginals(arguments, formula, lambda: bool(pressed))
             result = solve(
                 formula,
                 method=arguments.method,
                 seed=arguments.seed,
                 time_limit=arguments.time_limit,
                 should_stop=lambda: bool(pressed),
-                progress=progress,
+                progress=bar(arguments),
             )
-    except KeyboardInterrupt:  # pressed twice
-        _comment("interrupted at once")
-        print("s UNKNOWN", flush=True)
-        return UNKNOWN
+    except KeyboardInterrupt:  # pressed twice: of all verbs this one has a word for it
+        _comment(arguments, "interrupted at once")
+        return _answer(arguments, UNKNOWN)
     except MemoryError as fault:
-        size = f": {formula.n_variables} variables, {formula.n_clauses} clauses" if formula else ""
-        raise ValueError(f"{arguments.formula}{size}: too large for the memory") from fault
+        raise MemoryError(f"{arguments.formula}{size and f': {size}'}") from fault
     culprit = result.stats.pop("culprit", None)
     for name, value in result.stats.items():
-        _comment(f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}")
+        shown = f"{value:.3f}" if isinstance(value, float) else value
+        _comment(arguments, f"{name} {shown}")
+    known = {
+        "formula": arguments.formula,
+        "n_variables": formula.n_variables,
+        "n_clauses": formula.n_clauses,
+        "method": arguments.method,
+        "interrupted": bool(pressed),
+        "stats": result.stats,
+    }
     if result.status is Satisfiability.UNSATISFIABLE:
-        _comment(f"unit propagation violates {_clause(formula, culprit)}")
-        print("s UNSATISFIABLE")
-        return UNSATISFIABLE
+        _comment(arguments, f"unit propagation violates {_clause(formula, culprit)}")
+        return _answer(arguments, UNSATISFIABLE, **known)
     n_violated = formula.energy(result.assignment)  # on the clauses of the file, whoever found it
+    known["n_violated"] = n_violated
     if n_violated:
-        _comment(f"{'interrupted: ' if pressed else ''}{n_violated} violated clauses at best")
-        print("s UNKNOWN")
-        return UNKNOWN
-    print("s SATISFIABLE")
-    print(_values(result.assignment))
-    return SATISFIABLE
+        stopped = "interrupted: " if pressed else ""
+        _comment(arguments, f"{stopped}{n_violated} violated clauses at best")
+        return _answer(arguments, UNKNOWN, **known)
+    values = [i * spin for i, spin in enumerate(result.assignment.tolist(), start=1)]
+    return _answer(arguments, SATISFIABLE, literals=values, **known)
 
 
-def _comment(text: str) -> None:
-    print(f"c {text}", flush=True)  # a pipe too sees how far a long run is
+def _answer(
+    arguments: argparse.Namespace, code: int, *, literals: list[int] | None = None, **known: Any
+) -> int:
+    """Print or write the verdict and return its exit code."""
+    lines = [f"s {_VERDICTS[code]}"]
+    if literals is not None:
+        lines += _values(literals)
+    if arguments.out:
+        write_text(arguments.out, "\n".join(lines))
+    if arguments.json:
+        print(as_json(report(arguments, _VERDICTS[code], assignment=literals, **known)))
+    elif not arguments.out:
+        print("\n".join(lines), flush=True)
+    return code
 
 
-def _check_output(path: Path | None) -> None:
-    if path and not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent}")
-    if path and path.is_dir():
-        raise ValueError(f"{path}: expected a file to write, got a folder")
+def _comment(arguments: argparse.Namespace, text: str) -> None:
+    """Print a comment line, which among JSON has no place on standard output."""
+    if arguments.json:
+        say(arguments, text)
+    elif not arguments.quiet:
+        print(f"c {text}", flush=True)  # a pipe too sees how far a long run is
 
 
 def _clause(formula: Formula, index: int) -> str:
@@ -118,23 +131,20 @@ def _clause(formula: Formula, index: int) -> str:
     return " ".join([f"clause {index + 1}:", *map(str, formula.clause(index)), "0"])
 
 
-def _values(assignment: Any) -> str:
+def _values(literals: list[int]) -> list[str]:
     """Return the ``v`` lines."""
     lines, line = [], "v"
-    for number, spin in enumerate(assignment.tolist(), start=1):
-        literal = f" {number * spin}"
-        if len(line) + len(literal) > _LINE:
+    for literal in literals:
+        word = f" {literal}"
+        if len(line) + len(word) > _LINE:
             lines.append(line)
             line = "v"
-        line += literal
-    return "\n".join([*lines, f"{line} 0"])
+        line += word
+    return [*lines, f"{line} 0"]
 
 
 def _write_marginals(
-    arguments: argparse.Namespace,
-    formula: Formula,
-    should_stop: Callable[[], bool],
-    progress: bool | None,
+    arguments: argparse.Namespace, formula: Formula, should_stop: Callable[[], bool]
 ) -> None:
     from inference.status import Status
     from models.ksat import belief_propagation
@@ -145,22 +155,19 @@ def _write_marginals(
         seed=arguments.seed,
         on_failure="ignore",
         should_stop=should_stop,
-        progress=progress,
+        progress=bar(arguments),
     )
     if result.status is Status.CONTRADICTION:
-        _comment(f"{path}: not written, belief propagation: {result.status.message}")
+        _comment(arguments, f"{path}: not written, belief propagation: {result.status.message}")
         if result.culprit >= 0:
-            _comment(f"contradiction at {_clause(formula, result.culprit)}")
+            _comment(arguments, f"contradiction at {_clause(formula, result.culprit)}")
         return
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["variable", "probability"])
-        writer.writerows(
-            [number, repr(value)] for number, value in enumerate(result.marginals.tolist(), start=1)
-        )
-    _comment(f"{path}: marginals by belief propagation, {result.n_steps} sweeps")
-    _comment(f"Bethe log number of solutions {result.log_partition:.6g} nats")
+    rows = enumerate(result.marginals.tolist(), start=1)
+    write_table(path, ["variable", "probability"], rows)
+    _comment(arguments, f"{path}: marginals by belief propagation, {result.n_steps} sweeps")
+    _comment(arguments, f"Bethe log number of solutions {result.log_partition:.6g} nats")
     if result.status is not Status.CONVERGED:
         _comment(
-            f"warning: {result.status.message}: change {result.residual:.2g} in the last sweep"
+            arguments,
+            f"warning: {result.status.message}: change {result.residual:.2g} in the last sweep",
         )

@@ -1,18 +1,37 @@
-"""What the verbs of a system share: parsing of arguments, tables in, strict JSON and CSV out."""
+"""What the verbs of deep linear networks share: arguments, and tables of examples."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ._arguments import names, number
 
 if TYPE_CHECKING:
     from inference.checks import Floats
 
 METHODS = ("auto", "quadrature", "laplace", "smc", "prior")
+
+
+def add_shared(verb: argparse.ArgumentParser) -> None:
+    """Add the arguments that both verbs have."""
+    add = verb.add_argument
+    add("train", metavar="TRAIN.csv", help="table with one header line, one example a row")
+    add("--targets", type=names, required=True, metavar="A,B", help="columns to predict")
+    add(
+        "--precisions",
+        type=precisions,
+        default=1.0,
+        metavar="L0,L1,..",
+        help="weight precisions: one for all layers, or one a weight matrix (default 1)",
+    )
+    add(
+        "--method",
+        choices=METHODS,
+        default="auto",
+        help="how to integrate over Q (default: auto, by the number of dimensions)",
+    )
 
 
 def inputs_and_targets(
@@ -58,55 +77,22 @@ def new_inputs(
     return table.select(inputs), table.select(targets) if known else None
 
 
-def write_columns(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
-    """Write columns of numbers, each as it reads back."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([repr(float(v)) for v in row] for row in zip(*columns.values()))
-
-
-def plain(value: Any) -> Any:
-    """Return what strict JSON can hold; infinities and NaN become strings ``float`` can read."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {name: plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Parse distinct names, ``a,b``."""
-    found = tuple(name.strip() for name in text.split(","))
-    if not all(found) or len(set(found)) < len(found):
-        raise argparse.ArgumentTypeError(
-            f"expected distinct names separated by commas, got {text!r}"
-        )
-    return found
-
-
 def widths(text: str) -> tuple[int, ...]:
     """Parse hidden widths, ``10,10`` or ``none``."""
     if text.strip().lower() in ("", "none"):
         return ()
-    try:
-        return tuple(int(width) for width in text.split(","))
-    except ValueError as fault:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
         raise argparse.ArgumentTypeError(
             f"expected whole numbers separated by commas, or 'none'; got {text!r}"
-        ) from fault
+        )
+    return tuple(map(int, parts))
+
+
+_precision = number("positive numbers separated by commas", lambda value: 0.0 < value < math.inf)
 
 
 def precisions(text: str) -> float | tuple[float, ...]:
     """Parse one weight precision or one a weight matrix, ``1,0.5``."""
-    try:
-        numbers = tuple(float(number) for number in text.split(","))
-    except ValueError as fault:
-        raise argparse.ArgumentTypeError(
-            f"expected numbers separated by commas, got {text!r}"
-        ) from fault
-    return numbers if len(numbers) > 1 else numbers[0]
+    found = tuple(map(_precision, text.split(",")))
+    return found if len(found) > 1 else found[0]
