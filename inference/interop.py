@@ -18,11 +18,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .checks import Floats, finite_array
+from .status import Status
 
 _MAJOR = int(version("arviz").split(".")[0])
 
 MIN_DRAWS = 8
 """Fewest draws a chain from which :func:`diagnostics` are computed."""
+
+MOST_R_HAT = 1.05
+"""Chains with a larger R-hat have not converged to one law."""
 
 _MIN_TAIL = 5  # weights; ArviZ fits no fewer
 _FLAT = 1e-8  # log weights that differ less are equal: rounding of differences of log densities
@@ -54,9 +58,10 @@ def to_arviz(
     Parameters
     ----------
     source
-        A NumPyro ``MCMC`` that has run, or a mapping from names to posterior draws
-        ``(chain, draw, ...)``. Of an MCMC run every extra field that it collected becomes a
-        sample statistic; the pointwise log-likelihood is never computed.
+        A NumPyro ``MCMC`` that has run, a mapping from names to posterior draws
+        ``(chain, draw, ...)``, or the result of one of our samplers. Of an MCMC run every extra
+        field that it collected becomes a sample statistic; the pointwise log-likelihood is never
+        computed. A result of ours has a method of this name, which names its variables.
     sample_stats
         Statistics ``(chain, draw, ...)`` to go with a mapping, such as ``{"lp": ...}``.
     log_likelihood
@@ -74,7 +79,7 @@ def to_arviz(
     Raises
     ------
     TypeError
-        If ``source`` is neither, or one of these groups comes with an MCMC run.
+        If ``source`` is none of these, or one of these groups comes with an MCMC run.
     ValueError
         If an MCMC has not run, a mapping is empty, or its arrays have fewer than two axes or
         differ in ``(chain, draw)``.
@@ -83,6 +88,10 @@ def to_arviz(
         "coords": None if coords is None else {name: list(c) for name, c in coords.items()},
         "dims": None if dims is None else {name: list(d) for name, d in dims.items()},
     }
+    if hasattr(source, "to_arviz"):
+        if (sample_stats, log_likelihood, coords, dims) != (None,) * 4:
+            raise TypeError("source: a result names its variables itself; pass nothing else")
+        return source.to_arviz()
     if isinstance(source, Mapping):
         groups = {"posterior": _draw_arrays("source", source)}
         for name, group in (("sample_stats", sample_stats), ("log_likelihood", log_likelihood)):
@@ -98,8 +107,8 @@ def to_arviz(
             return az.from_dict(groups, **labels)
     if not hasattr(source, "get_samples"):
         raise TypeError(
-            "source: expected a NumPyro MCMC or a mapping from names to draws, "
-            f"got {type(source).__name__}"
+            "source: expected a NumPyro MCMC, a result of a sampler or a mapping from "
+            f"names to draws, got {type(source).__name__}"
         )
     if sample_stats is not None:
         raise TypeError("sample_stats: an MCMC run brings its own, pass them with a mapping only")
@@ -207,6 +216,11 @@ def diagnostics(draws: ArrayLike, *, name: str = "draws") -> Diagnostics:
         ess.reshape(shape),
         r_hat.reshape(shape),
     )
+
+
+def status_of_r_hat(r_hat: float) -> Status:
+    """Return CONVERGED if an R-hat is at most `MOST_R_HAT`, else (or if it is NaN) MAX_STEPS."""
+    return Status.CONVERGED if r_hat <= MOST_R_HAT else Status.MAX_STEPS
 
 
 def pareto_smooth(log_weights: ArrayLike) -> tuple[Floats, float]:

@@ -276,7 +276,7 @@ def test_statistics_must_fit_the_draws():
 
 
 def test_a_source_of_another_type_is_refused():
-    with pytest.raises(TypeError, match=r"source: expected a NumPyro MCMC or a mapping.*ndarray"):
+    with pytest.raises(TypeError, match=r"source: expected a NumPyro MCMC, a result.*ndarray"):
         to_arviz(np.zeros((2, 5)))
 
 

@@ -17,10 +17,11 @@ from scipy.special import gammaln
 
 from inference.checkpoints import Place, kept
 from inference.checks import Floats, positive, positive_int
-from inference.interop import to_arviz
+from inference.interop import MIN_DRAWS, diagnostics, status_of_r_hat, to_arviz
 from inference.kernels import fill_dirichlet, kernel, next_float, random_state
 from inference.progress import Stop, never, progress_bar
 from inference.relabelling import relabel
+from inference.status import Status
 
 from .counts import Bins, Counts, as_counts
 from .points import Points
@@ -39,6 +40,23 @@ class GibbsDraws(NamedTuple):
     """``(n_chains, n_draws, n_types, n_bins)``: each type's density over the bins."""
     log_likelihood: Floats
     """``(n_chains, n_draws)``: sum of ``X log(membership maps)``, blind to the order of types."""
+
+    @property
+    def n_steps(self) -> int:
+        """Draws a chain."""
+        return self.log_likelihood.shape[1]
+
+    @property
+    def residual(self) -> float:
+        """R-hat of the log likelihood, which no order of types changes, minus one; NaN if few."""
+        if self.n_steps < MIN_DRAWS:
+            return float("nan")
+        return float(diagnostics(self.log_likelihood).r_hat) - 1.0
+
+    @property
+    def status(self) -> Status:
+        """CONVERGED if that R-hat is at most 1.05, else MAX_STEPS."""
+        return status_of_r_hat(self.residual + 1.0)
 
     def relabelled(self, reference: ArrayLike) -> GibbsDraws:
         """Return the draws with their types in the order of reference maps.

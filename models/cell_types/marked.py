@@ -53,6 +53,11 @@ class MarkedFit(NamedTuple):
     """True if a mark is itself computed from the positions of other cells: the objective then
     counts the same evidence twice and compares no models."""
 
+    @property
+    def n_steps(self) -> int:
+        """Steps of the best start."""
+        return int(self.steps[-1])
+
     def assign(self, points: Points) -> Floats:
         """Return the probability of each type for each cell, ``(n_cells, n_types)``.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from graphs.temporal import ContactNetwork
 from inference.checkpoints import Place, kept
 from inference.checks import Floats, positive_int
-from inference.interop import Diagnostics, diagnostics, to_arviz
+from inference.interop import Diagnostics, diagnostics, status_of_r_hat, to_arviz
 from inference.kernels import random_state
 from inference.progress import progress_bar
 from inference.status import ConvergenceError, Status
@@ -27,7 +27,6 @@ from .node_weights import node_weights
 from .observations import Observations
 from .simulation import simulate
 
-_LARGEST_R_HAT = 1.05
 _N_BATCHES = 20
 """Batches a chain; the errors come from the spread of their means."""
 _SEARCH_POWERS = (1.0, 0.5, 0.2, 0.02)
@@ -330,7 +329,7 @@ def _collected(chains: list[_Chain], n_days: int) -> GibbsResult:
         judged,
         residual,
         max(chain.n_sweeps for chain in chains),
-        Status.CONVERGED if residual <= _LARGEST_R_HAT - 1.0 else Status.MAX_STEPS,
+        status_of_r_hat(residual + 1.0),
         np.stack([pair[0] for pair in draws]) if draws else None,
         np.stack([pair[1] for pair in draws]) if draws else None,
     )

@@ -31,6 +31,11 @@ class AnnealingResult(NamedTuple):
     trace: SearchTrace
 
     @property
+    def residual(self) -> float:
+        """What has to vanish: the energy."""
+        return float(self.energy)
+
+    @property
     def weights(self) -> Spins:
         """The assignment, as solvers of other problems call it."""
         return self.assignment

@@ -37,6 +37,11 @@ class ReplicatedAnnealingResult(NamedTuple):
     """Where the replicas are; hand it back as ``init`` to go on."""
 
     @property
+    def residual(self) -> float:
+        """What has to vanish: the energy."""
+        return float(self.energy)
+
+    @property
     def weights(self) -> Spins:
         """The assignment, as solvers of other problems call it."""
         return self.assignment

@@ -60,6 +60,11 @@ class SearchResult(NamedTuple):
     """Hand it back as ``init`` to go on; None after a contradiction."""
 
     @property
+    def residual(self) -> float:
+        """What has to vanish: the energy."""
+        return float(self.energy)
+
+    @property
     def weights(self) -> Spins:
         """The assignment, by the name that learning problems give it."""
         return self.assignment

@@ -23,6 +23,7 @@ from inference.monte_carlo.local_search import (
     walk,
 )
 from inference.progress import Stop, stop_after
+from inference.status import Status
 
 from .formula import Formula, check_assignment
 from .propagation import UnitPropagation, propagate_units
@@ -41,6 +42,15 @@ class Satisfiability(enum.StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+_STATUS_OF_END = {
+    DecimationEnd.ALL_FIXED: Status.CONVERGED,
+    DecimationEnd.PARAMAGNETIC: Status.CONVERGED,
+    DecimationEnd.NOT_CONVERGED: Status.MAX_STEPS,
+    DecimationEnd.CONTRADICTION: Status.CONTRADICTION,
+    DecimationEnd.STOPPED: Status.MAX_STEPS,
+}
+
+
 class SolverResult(NamedTuple):
     """The best assignment that a solver found."""
 
@@ -52,6 +62,16 @@ class SolverResult(NamedTuple):
     stats: dict[str, Any]
     """Work done: ``n_sweeps``, ``n_flips``, ``seconds`` and what the solver adds; ``culprit`` is
     the clause that unit propagation found violated."""
+
+    @property
+    def residual(self) -> float:
+        """What has to vanish: the energy."""
+        return float(self.energy)
+
+    @property
+    def n_steps(self) -> int:
+        """Sweeps of messages and flips of variables, all solvers together."""
+        return int(self.stats["n_sweeps"] + self.stats["n_flips"])
 
 
 class Decimation(NamedTuple):
@@ -65,6 +85,16 @@ class Decimation(NamedTuple):
     n_sweeps: int
     culprit: int
     """The clause of a contradiction, or -1."""
+
+    @property
+    def residual(self) -> float:
+        """Share of the variables that are left free."""
+        return float((self.values == 0).mean()) if len(self.values) else 0.0
+
+    @property
+    def status(self) -> Status:
+        """CONVERGED if all is fixed or the messages say nothing more, else what ``end`` says."""
+        return _STATUS_OF_END[self.end]
 
 
 def decimate(

@@ -88,6 +88,11 @@ class SpinRun(NamedTuple):
     status: Status
     """CONVERGED; UNRELAXED, OVERFLOW or NON_FINITE."""
 
+    @property
+    def residual(self) -> float:
+        """Largest difference between the halves of the run, in standard errors."""
+        return float(np.abs(self.relaxation.z).max())
+
     def to_arviz(self) -> Any:
         """Return the averages of chains as an ArviZ data container: two draws, the two halves."""
         from inference.interop import to_arviz

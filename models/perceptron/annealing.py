@@ -30,6 +30,11 @@ class AnnealingResult(NamedTuple):
     """CONVERGED if the energy is 0, else MAX_STEPS."""
     trace: SearchTrace
 
+    @property
+    def residual(self) -> float:
+        """What has to vanish: the energy."""
+        return float(self.energy)
+
 
 def vote_wiring(problem: Problem) -> ThresholdVotes:
     """Return the problem as compiled Monte Carlo reads it."""

@@ -59,6 +59,11 @@ class DiscretisedResult(NamedTuple):
     messages: DiscretisedMessages
     """To be handed back as ``init``, with the protocol that is left."""
 
+    @property
+    def residual(self) -> float:
+        """What has to vanish: the energy."""
+        return float(self.energy)
+
 
 def focusing_bp_discretised(
     problem: Problem,

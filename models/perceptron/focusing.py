@@ -77,6 +77,11 @@ class FocusingResult(NamedTuple):
     """To be handed back as ``init``, with the protocol that is left: a run in parts is the run in
     one."""
 
+    @property
+    def residual(self) -> float:
+        """What has to vanish: the energy."""
+        return float(self.energy)
+
 
 def focusing_bp(
     problem: Problem,

@@ -77,6 +77,11 @@ class DescentResult(NamedTuple):
     trace: DescentTrace
     state: DescentState
 
+    @property
+    def residual(self) -> float:
+        """What has to vanish: the energy."""
+        return float(self.energy)
+
 
 def replicated_sgd(
     problem: Problem,

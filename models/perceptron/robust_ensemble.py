@@ -37,6 +37,11 @@ class ReplicatedAnnealingResult(NamedTuple):
     state: ReplicatedState
     """Where the replicas are; hand it back as ``init`` to go on."""
 
+    @property
+    def residual(self) -> float:
+        """What has to vanish: the energy."""
+        return float(self.energy)
+
 
 def replicated_annealing(
     problem: Problem,

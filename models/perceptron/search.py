@@ -58,6 +58,11 @@ class SearchResult(NamedTuple):
     walk: Walk[Any]
     """Hand it back as ``init`` to go on."""
 
+    @property
+    def residual(self) -> float:
+        """What has to vanish: the energy."""
+        return float(self.energy)
+
 
 def entropy_driven_monte_carlo(
     problem: Problem,
