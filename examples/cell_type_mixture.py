@@ -171,7 +171,7 @@ def by_profile(found, true):
 
 def picture(shown, kinds, choice, truth, maps, profiles, known):
     """One image with its cells by type, the curve, profiles, sizes; maps true and found."""
-    figure, axes = new_figure(12, n_rows=3, width=3.1, height=2.9)
+    figure, axes = new_figure(12, n_rows=3, width=2.8, height=2.6)
     image, cells = shown
     axes[0].imshow(image, cmap="gray", vmin=0, vmax=1)
     angle = np.linspace(0, 2 * np.pi, 40)

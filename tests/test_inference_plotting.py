@@ -7,6 +7,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import scipy.stats
+from PIL import Image
 
 from inference.plotting import (
     colored_network,
@@ -137,6 +138,32 @@ def test_a_figure_is_written_at_150_dots_an_inch_into_a_new_folder(tmp_path):
     assert content.startswith(b"\x89PNG")
     (dots_a_metre,) = struct.unpack_from(">I", content, content.index(b"pHYs") + 4)
     assert dots_a_metre == pytest.approx(150 / 0.0254, abs=1)
+
+
+def test_a_png_has_few_colours_and_looks_like_the_figure(tmp_path):
+    figure, (left, right) = new_figure(2)
+    left.imshow(np.random.default_rng(0).normal(size=(20, 20)), cmap="viridis")
+    right.plot([0, 1, 0], "C1-")
+    with Image.open(save_figure(figure, tmp_path / "few.png")) as few:
+        assert few.mode == "P"
+        drawn = np.asarray(few.convert("RGB"), float)
+    figure.savefig(tmp_path / "all.png", dpi=150, bbox_inches="tight")
+    with Image.open(tmp_path / "all.png") as full:
+        exact = np.asarray(full.convert("RGB"), float)
+    assert np.abs(drawn - exact).mean() < 1.0  # of 255
+    assert (tmp_path / "few.png").stat().st_size < (tmp_path / "all.png").stat().st_size / 2
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_the_old_file(tmp_path):
+    path = tmp_path / "figure.png"
+    path.write_bytes(b"old")
+    figure, (ax,) = new_figure()
+    ax.set_title("$broken")
+    ax.set_xlabel(r"$\nonsense{$")
+    with pytest.raises(ValueError, match="nonsense"):
+        save_figure(figure, path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_figure_leaves_no_global_state():
