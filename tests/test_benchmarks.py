@@ -31,7 +31,8 @@ def made(ratio, required=None, *, width=10, **more):
     """A row as the scripts write it."""
     row = {"name": "speed", "params": {"width": width}, "ratio": ratio, "required": required}
     return {
-        **row, "difference": None, "tolerance": None, "run_s_median": 1.0, "reference_s_median": 2.0
+        **row, "difference": None, "tolerance": None, "run_s_median": 1.0, "reference_s_median": 2.0,
+        "reference": "a peer", "date": "2026-01-02", "cpu": "abacus", "versions": {"jax": "1.2"},
     } | more  # fmt: skip
 
 
@@ -77,6 +78,22 @@ def test_the_exit_status_tells(run, load, tmp_path, monkeypatch, capsys, ratio, 
     printed = capsys.readouterr().out
     assert verdict in printed
     assert "compared with 1 of 1 rows" in printed
+
+
+def test_kept_rows_are_judged_without_measuring(run, load, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(load("harness"), "RESULTS", tmp_path)
+    monkeypatch.setattr(run.harness, "RESULTS", tmp_path)
+    monkeypatch.setattr(run, "measure", lambda *_: pytest.fail("measured"))
+    for script in run.HERE.glob("bench_*.py"):
+        load("harness").save(tmp_path / f"{script.stem.removeprefix('bench_')}.json", [])
+    load("harness").save(tmp_path / "ksat.json", [made(10.0, 5)])
+    assert run.main(["--kept"]) == 0
+    printed = capsys.readouterr().out
+    assert "| speed width=10 | a peer | 1 | 2 | 10 | 5 |" in printed
+    assert "1 ratios, measured 2026-01-02 on abacus, jax 1.2" in printed
+    (tmp_path / "ksat.json").unlink()
+    assert run.main(["--kept"]) == 1
+    assert "bench_ksat.py: not kept" in capsys.readouterr().out
 
 
 def test_a_script_that_fails_fails_the_run(run, monkeypatch, capsys):

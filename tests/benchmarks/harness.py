@@ -96,6 +96,7 @@ def row(
         "difference": difference if difference is None else significant(difference, 2),
         "tolerance": tolerance,
         **{key: [significant(v) for v in np.atleast_1d(value)] for key, value in detail.items()},
+        "date": time.strftime("%Y-%m-%d"),
         "versions": versions(),
         "cpu": cpu(),
     }

@@ -1,6 +1,6 @@
 """Run every benchmark script here and judge its ratios; exit status 1 if one disappoints.
 
-    python tests/benchmarks/run.py [--quick] [--compare results/base.json]
+    python tests/benchmarks/run.py [--quick | --kept] [--compare results/base.json]
 
 Judged is never a time, only the ratio to a peer timed in the same run: it must reach what the row
 requires, and must not fall by more than a quarter below the same row of the base.
@@ -48,7 +48,7 @@ def label(row):
 
 def table(rows):
     """Return the rows as a Markdown table."""
-    lines = ["| benchmark | ours | peer | ratio | required |", "|---|---|---|---|---|"]
+    lines = ["| benchmark | peer | ours | peer's | ratio | required |", "|---|---|---|---|---|---|"]
     for row in rows:
         required = row["required"]
         if isinstance(required, list):
@@ -56,8 +56,18 @@ def table(rows):
         elif required is not None:
             required = f"{required:g}"
         own, peer = f"{row['run_s_median']:.2g}", f"{row['reference_s_median']:.2g}"
-        lines.append(f"| {label(row)} | {own} | {peer} | {row['ratio']:.3g} | {required or ''} |")
+        cells = [label(row), row["reference"], own, peer, f"{row['ratio']:.3g}", required or ""]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def provenance(rows):
+    """Return a line that says when, where and with what the rows were measured."""
+    dates = sorted({row["date"] for row in rows if "date" in row}) or ["unknown"]
+    machines = sorted({row["cpu"] for row in rows})
+    versions = sorted({f"jax {row['versions']['jax']}" for row in rows})
+    span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return f"{len(rows)} ratios, measured {span} on {'; '.join(machines)}, {', '.join(versions)}"
 
 
 def measure(script, out, quick):
@@ -71,7 +81,9 @@ def measure(script, out, quick):
 def main(argv=None):
     """Measure, print the table and what disappoints; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small sizes; keeps no results")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--quick", action="store_true", help="small sizes; keeps no results")
+    how.add_argument("--kept", action="store_true", help="judge the kept rows, measure nothing")
     parser.add_argument("--compare", type=Path, help="rows of an earlier run")
     args = parser.parse_args(argv)
     base = []
@@ -83,13 +95,17 @@ def main(argv=None):
         folder = Path(scratch) if args.quick else harness.RESULTS
         for script in sorted(HERE.glob("bench_*.py")):
             topic = script.stem.removeprefix("bench_")
-            measured = measure(script, folder / f"{topic}.json", args.quick)
+            kept = harness.RESULTS / f"{topic}.json"
+            if args.kept:
+                measured = harness.load(kept) if kept.exists() else None
+            else:
+                measured = measure(script, folder / kept.name, args.quick)
             if measured is None:
-                found.append(f"{script.name}: failed, see above")
+                found.append(f"{script.name}: {'not kept' if args.kept else 'failed, see above'}")
             else:
                 rows += measured
     found += failures(rows, base)
-    print(f"\n{table(rows)}\n")
+    print(f"\n{table(rows)}\n\n{provenance(rows)}")
     if base:
         known = {harness.identity(row) for row in base}
         n_compared = sum(harness.identity(row) in known for row in rows)
