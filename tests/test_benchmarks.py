@@ -31,7 +31,8 @@ def made(ratio, required=None, *, width=10, **more):
     """A row as the scripts write it."""
     row = {"name": "speed", "params": {"width": width}, "ratio": ratio, "required": required}
     return {
-        **row, "difference": None, "tolerance": None, "run_s_median": 1.0, "reference_s_median": 2.0,
+        **row, "difference": None, "tolerance": None, "run_s_median": 1.0,
+        "reference_s_median": 2.0,
         "reference": "a peer", "date": "2026-01-02", "cpu": "abacus", "versions": {"jax": "1.2"},
     } | more  # fmt: skip
 
