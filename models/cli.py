@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from .commands import cell_types, contact_tracing, deep_linear, ksat
+from .commands import cell_types, certify, contact_tracing, deep_linear, ksat
 from .commands._arguments import claimed_outputs, complain
 
 BAD_INPUT = 2
@@ -107,6 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     cell_types.add_verbs(
         systems.add_parser("cell-types", help="types of cells from images of many genes")
+    )
+    certify.add_arguments(
+        systems.add_parser("certify", help="all systems by all their routes: do they agree?")
     )
     return parser
 

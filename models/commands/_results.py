@@ -15,7 +15,7 @@ def report(arguments: argparse.Namespace, status: str, **values: Any) -> dict[st
     """Return what ``--json`` prints: what all verbs say, and then ``values``."""
     return {
         "schema_version": 1,
-        "command": f"{arguments.system} {arguments.verb}",
+        "command": f"{arguments.system} {arguments.verb}".strip(),  # certify has no verb
         "seed": arguments.seed,
         "status": status,
         **values,
