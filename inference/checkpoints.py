@@ -51,6 +51,7 @@ class Keeper:
         self._place = place
         self._header = header
         self._results: dict[str, Any] = {}
+        self._unsaved = False
         self._saved = time.monotonic()
         self.restored: Any = restored
         """The last state that was saved by :meth:`offer`, or None."""
@@ -68,14 +69,14 @@ class Keeper:
         """
         if self._place is None:
             return
-        if last or time.monotonic() - self._saved >= self._place.every:
-            _write(Path(self._place.path), self._header, state())
-            self._saved = time.monotonic()
+        if last or self._due(self._place):
+            self._save(self._place, state())
 
     def once(self, name: str, compute: Callable[[], T], *, cut: Stop = never) -> T:
         """Return what an earlier run computed under this name, else compute and save it.
 
-        For runs made of a few long pieces, in place of :meth:`offer`.
+        For runs made of pieces whose results are small, in place of :meth:`offer`. What was
+        computed since the last saved state is also saved where the run ends or raises.
 
         Parameters
         ----------
@@ -95,8 +96,22 @@ class Keeper:
         result = compute()
         if not cut():
             self._results[name] = result
-            _write(Path(self._place.path), self._header, self._results)
+            self._unsaved = True
+            if self._due(self._place):
+                self._save(self._place, self._results)
         return result
+
+    def flush(self) -> None:
+        """Save the results that :meth:`once` has not saved yet."""
+        if self._place is not None and self._unsaved:
+            self._save(self._place, self._results)
+
+    def _due(self, place: Checkpoint) -> bool:
+        return time.monotonic() - self._saved >= place.every
+
+    def _save(self, place: Checkpoint, state: Any) -> None:
+        _write(Path(place.path), self._header, state)
+        self._saved, self._unsaved = time.monotonic(), False
 
 
 NOWHERE = Keeper(None, {}, None)
@@ -130,7 +145,11 @@ def kept(checkpoint: Place | None, run: str, **decides: Any) -> Iterator[Keeper]
     path = Path(place.path)
     header = {"schema_version": SCHEMA_VERSION, "run": run, "digest": digest(decides)}
     with sole_writer(path):
-        yield Keeper(place, header, _read(path, header) if path.exists() else None)
+        keeper = Keeper(place, header, _read(path, header) if path.exists() else None)
+        try:
+            yield keeper
+        finally:
+            keeper.flush()
 
 
 def digest(value: object) -> str:

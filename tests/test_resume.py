@@ -8,7 +8,7 @@ import pytest
 from graphs.contacts import household_contacts
 from inference.checkpoints import Checkpoint, Keeper
 from inference.elastic import elastic_descent
-from models import cell_types, contact_tracing, ksat, perceptron
+from models import cell_types, contact_tracing, deep_linear, ksat, mesoscopic, perceptron
 
 
 class KilledError(Exception):
@@ -28,10 +28,48 @@ def sampled(checkpoint):
     )  # fmt: skip
 
 
+def parameters_fitted(checkpoint):
+    network = household_contacts(12, 4, transmission_prob=0.2, seed=0)
+    tests = contact_tracing.Observations.of_states([1, 7], [2, 3], [1, 0])
+    return contact_tracing.fit_epidemic(
+        network, tests, contact_tracing.Epidemic(0.1, 0.1), parameters=["recovery_prob"],
+        max_steps=2, checkpoint=checkpoint,
+    )  # fmt: skip
+
+
+def couplings_found(checkpoint):
+    device = mesoscopic.SpinSystem([[0.0, 0.0], [0.0, 0.0]], [[1.0, 0.5], [-0.5, 1.0]])
+    return mesoscopic.bottleneck(
+        device, mesoscopic.parity_task(2), [0.0, 1.0], restarts=2, key=jax.random.key(0),
+        checkpoint=checkpoint, **quiet,
+    )  # fmt: skip
+
+
+def network_chosen(checkpoint):
+    x = np.linspace(-1.0, 1.0, 12)[:, None]
+    candidates = [deep_linear.Architecture(widths) for widths in ((), (2,), (3, 3))]
+    return deep_linear.select(x, 3.0 * x, candidates, [1.0, 100.0], checkpoint=checkpoint, **quiet)
+
+
+def marked_cells(n_cells):
+    rng = np.random.default_rng(0)
+    kind = rng.integers(2, size=n_cells)
+    marks = {
+        "size": np.exp(rng.normal(kind, 0.4)),
+        "orientation": rng.vonmises(2.0 * kind, 4.0) / 2.0,
+    }
+    position = rng.uniform(size=(n_cells, 2))
+    window = cell_types.Window((0, 1), (0, 1))
+    return cell_types.Points(
+        kind + 2 * rng.integers(2, size=n_cells), position, "abcd", window, marks
+    )
+
+
 MACHINE = perceptron.random_patterns(101, 0.6, seed=1)
 SMALL_COMMITTEE = perceptron.random_patterns(21, 0.6, n_hidden=3, seed=1)
 COMMITTEE = perceptron.random_patterns(33, 0.6, n_hidden=3, seed=1)
 FORMULA = ksat.random_formula(200, 860, 3, seed=1)
+MARKED = marked_cells(300)
 COUNTS = cell_types.simulate_benchmark(0, n_genes=30, n_types=2, shape=(4, 4)).counts
 quiet = {"progress": False}
 RUNS = {
@@ -69,6 +107,13 @@ RUNS = {
     "fit of cell types": lambda c: cell_types.fit(
         COUNTS, 2, restarts=2, key=jax.random.key(0), checkpoint=c, on_failure="ignore"
     ),
+    "fit of marked cells": lambda c: cell_types.fit_marked(
+        MARKED, 2, ["size", "orientation"], restarts=3, bins=4, max_steps=20,
+        key=jax.random.key(0), checkpoint=c,
+    ),
+    "parameters of an epidemic": parameters_fitted,
+    "couplings at a price": couplings_found,
+    "choice of a network": network_chosen,
     "number of types": lambda c: cell_types.choose_n_types(
         COUNTS, candidates=[1, 2], restarts=1, key=jax.random.key(0), checkpoint=c
     ),
@@ -94,7 +139,7 @@ def test_a_run_that_was_killed_goes_on(name, tmp_path, monkeypatch):
 
     def dangerous_offer(self, state, **options):
         offer(self, state, **options)
-        if not options:
+        if not options.get("last"):
             maybe()
 
     def dangerous_once(self, *args, **options):

@@ -8,12 +8,15 @@ positions and marks would have hardly a cell a bin.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
+from inference.checkpoints import Place, kept
 from inference.checks import Floats, positive, positive_int
 from inference.keys import split_named
 from inference.progress import Stop, never, progress_bar
@@ -180,6 +183,7 @@ def fit_marked(
     progress: bool | None = False,
     should_stop: Stop = never,
     on_failure: OnFailure = "ignore",
+    checkpoint: Place | None = None,
 ) -> MarkedFit:
     """Find types of marked cells, from several random starts.
 
@@ -204,6 +208,8 @@ def fit_marked(
         Draws the starts.
     progress, should_stop, on_failure
         As for `fit`.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -230,18 +236,16 @@ def fit_marked(
         axial = name == "orientation"
         template.append(AxialVonMises(name, ones, ones) if axial else LogNormal(name, ones, ones))
     keys = split_named(key, *(f"start {i}" for i in range(n_starts)))
-    found: list[MarkedFit] = []
-    with progress_bar(n_starts, "starts", progress) as bar:
-        for one in keys.values():
-            if found and should_stop():
-                break
-            rng = generator(one)
-            membership = rng.dirichlet(np.full(size, 0.3), len(points.genes))
-            membership = 0.99 * membership + 0.01 / size
-            # a cell of its own chance, so that genes of one type do not start alike
-            weight = membership[points.gene] * rng.standard_exponential((len(points), size))
-            weight /= weight.sum(axis=1, keepdims=True)
-            one_fit = em_points(
+
+    def fitted(one: jax.Array) -> tuple[Any, ...]:
+        rng = generator(one)
+        membership = rng.dirichlet(np.full(size, 0.3), len(points.genes))
+        membership = 0.99 * membership + 0.01 / size
+        # a cell of its own chance, so that genes of one type do not start alike
+        weight = membership[points.gene] * rng.standard_exponential((len(points), size))
+        weight /= weight.sum(axis=1, keepdims=True)
+        return _plain(
+            em_points(
                 points,
                 membership,
                 [law.refit(points, weight) for law in template],
@@ -251,11 +255,45 @@ def fit_marked(
                 should_stop=should_stop,
                 on_failure="ignore",
             )
-            found.append(one_fit)
+        )
+
+    found: list[MarkedFit] = []
+    with (
+        progress_bar(n_starts, "starts", progress) as bar,
+        kept(
+            checkpoint, "cell_types.fit_marked", points=points, emissions=template, key=key,
+            restarts=n_starts, concentration=concentration, max_steps=max_steps,
+        ) as keep,
+    ):  # fmt: skip
+        for name, one in keys.items():
+            if found and should_stop():
+                break
+            plain = keep.once(name, partial(fitted, one), cut=should_stop)
+            found.append(_restored(plain, template))
             bar.update(1)
     best = max(found, key=lambda one_fit: one_fit.objective)
     report_status(best.status, "fit_marked", on_failure=on_failure)
     return best
+
+
+def _plain(fit: MarkedFit) -> tuple[Any, ...]:
+    """Return what a checkpoint can hold: of each emission its arrays."""
+    arrays = [
+        {
+            f.name: value
+            for f in fields(law)
+            if isinstance(value := getattr(law, f.name), np.ndarray)
+        }
+        for law in cast("Sequence[Any]", fit.emissions)
+    ]
+    return tuple(fit._replace(emissions=arrays, steps=tuple(fit.steps)))  # type: ignore[arg-type]
+
+
+def _restored(plain: tuple[Any, ...], template: Sequence[Emission]) -> MarkedFit:
+    fit = MarkedFit(*plain)
+    laws, kept_arrays = cast("Sequence[Any]", template), cast("Sequence[Any]", fit.emissions)
+    emissions = tuple(replace(law, **arrays) for law, arrays in zip(laws, kept_arrays))
+    return fit._replace(emissions=emissions, status=Status(fit.status))
 
 
 def _expected(points: Points, rates: Floats, laws: Sequence[Emission]) -> tuple[Floats, float]:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import optimize, special
 
 from graphs.temporal import ContactNetwork
+from inference.checkpoints import Keeper, Place, kept
 from inference.checks import Floats, positive, positive_int
 from inference.precision import require_x64
 from inference.progress import progress_bar
@@ -21,7 +22,7 @@ from .epidemic import Epidemic
 from .evidence_problem import frozen_evidence, prepare, problem_drive
 from .node_weights import NodeWeights
 from .observations import Observations
-from .pair_layout import start_messages
+from .pair_layout import Messages, start_messages
 from .parallel import Drive
 from .parallel_layout import BlockMessages, unpack
 from .rates import PARAMETERS
@@ -67,6 +68,7 @@ def fit_epidemic(
     tol: float = 1e-3,
     max_steps: int = 100,
     progress: bool | None = False,
+    checkpoint: Place | None = None,
 ) -> FitResult:
     """Return the parameters that maximise the Bethe evidence of the observations.
 
@@ -96,6 +98,8 @@ def fit_epidemic(
     progress
         Whether to draw a bar of the steps, most of which are usually not needed; None draws one on
         a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -118,12 +122,25 @@ def fit_epidemic(
     names = _fitted_names(epidemic, parameters)
     positive("tol", tol)
     message_tol = min(tol * _MESSAGE_TOL, 1e-4)
-    objective = _Objective(
-        network, observations, epidemic, names, dict(priors or {}), damping, message_tol
-    )
+    given = dict(priors or {})
+    with kept(
+        checkpoint, "contact_tracing.fit_epidemic", network=network, observations=observations,
+        epidemic=epidemic, names=names, priors=given, damping=damping, tol=tol, max_steps=max_steps,
+    ) as keep:  # fmt: skip
+        objective = _Objective(
+            network, observations, epidemic, names, given, damping, message_tol, keep
+        )
+        return _fitted(objective, epidemic, tol, positive_int("max_steps", max_steps), progress)
+
+
+def _fitted(
+    objective: _Objective, epidemic: Epidemic, tol: float, max_steps: int, progress: bool | None
+) -> FitResult:
+    """Climb from the epidemic's own parameters."""
+    names, message_tol = objective.names, objective.message_tol
     start = special.logit(np.clip(objective.start(), 1e-4, 1.0 - 1e-4))
     first = objective(start)[0]
-    with progress_bar(positive_int("max_steps", max_steps), "fit", progress) as bar:
+    with progress_bar(max_steps, "fit", progress) as bar:
 
         def show(intermediate_result: optimize.OptimizeResult) -> None:
             bar.set_postfix_str(f"log-evidence {-intermediate_result.fun:.6g}")
@@ -171,6 +188,7 @@ class _Objective:
         priors: dict[str, tuple[float, float]],
         damping: float,
         message_tol: float,
+        keep: Keeper,
     ) -> None:
         largest = max(
             float(p.max(initial=0.0)) for p in (network.forward_prob, network.backward_prob)
@@ -186,6 +204,10 @@ class _Objective:
         self.messages = start_messages(self.problem.pairs, np.float64)
         self.n_evaluations, self.log_evidence = 0, -np.inf
         self.propagated = Status.CONVERGED
+        self.keep, self.records = keep, list[Any]()
+        if keep.restored is not None:
+            self.records, messages = keep.restored
+            self.messages = Messages(*messages)
 
     def start(self) -> Floats:
         """Return the values of the epidemic as shares of their upper bounds."""
@@ -204,11 +226,24 @@ class _Objective:
         return self.upper * special.expit(logits)
 
     def __call__(self, logits: Floats) -> tuple[float, Floats]:
-        """Return the objective and its gradient, going on from the last messages."""
+        """Return the objective and its gradient, as they were before or from the last messages."""
+        before = self.records[self.n_evaluations :][:1]
+        if not before or not np.array_equal(before[0][0], logits):
+            # another search than before, that of another version of SciPy perhaps
+            del self.records[self.n_evaluations :]
+            self.records.append(self._evaluated(logits))
+            self.keep.offer(lambda: (self.records, self.messages))
+        _, value, gradient, self.log_evidence, propagated = self.records[self.n_evaluations]
+        self.propagated = Status(propagated)
+        self.n_evaluations += 1
+        return value, np.array(gradient)
+
+    def _evaluated(self, logits: Floats) -> tuple[Floats, float, Floats, float, int]:
+        """Return logits, objective, gradient, log-evidence and how the messages ended."""
         values = self.values(logits)
         parameters = dict(zip(self.names, values))
         drive, pull = jax.vjp(lambda p: problem_drive(p, self.problem), parameters)
-        self._propagate(drive)
+        propagated = self._propagate(drive)
         blocks = unpack(self.messages, self.problem.pairs, self.problem.plan)
         value, slope = _value_and_slope(
             drive, self.problem.plan.layout, blocks, **self.problem.options
@@ -217,13 +252,12 @@ class _Objective:
         gradient = np.array([float(by_name[name]) for name in self.names])
         share = special.expit(logits)
         a, b = self.beta.T - 1.0
-        self.log_evidence = float(value)
-        self.n_evaluations += 1
-        total = self.log_evidence + float((a * np.log(share) + b * np.log1p(-share)).sum())
+        log_evidence = float(value)
+        total = log_evidence + float((a * np.log(share) + b * np.log1p(-share)).sum())
         gradient = gradient * values * (1.0 - share) + a * (1.0 - share) - b * share
-        return -total, -gradient
+        return logits.copy(), -total, -gradient, log_evidence, int(propagated)
 
-    def _propagate(self, drive: Drive) -> None:
+    def _propagate(self, drive: Drive) -> Status:
         pairs, factor = self.problem.pairs, float(drive.transmission[0])
         scaled = pairs._replace(
             single_rate=np.minimum(factor * pairs.single_rate, 1.0),
@@ -251,7 +285,7 @@ class _Objective:
             raise ValueError(
                 "observations: expected a possible history, but none is compatible with them all"
             )
-        self.propagated = swept.status
+        return swept.status
 
     def standard_errors(self, logits: Floats) -> list[float]:
         """Return the errors of the parameters from differences of the gradient."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
+from inference.checkpoints import Place, kept
 from inference.checks import Floats, one_of, positive
 from inference.keys import check_key, split_named
 from inference.precision import require_x64
@@ -50,6 +52,7 @@ def select(
     key: jax.Array | None = None,
     on_failure: OnFailure = "warn",
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> Selection:
     """Compare networks and noise levels by their exact evidence.
 
@@ -76,6 +79,8 @@ def select(
         They never take part in the choice.
     progress
         Progress bar; None: if standard error is a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -120,11 +125,25 @@ def select(
     log_evidence, error = np.full(shape, np.nan), np.full(shape, np.nan)
     status, methods = np.zeros(shape, int), np.full(shape, "", dtype="<U16")
     found: dict[tuple[int, int], Evidence] = {}
-    with progress_bar(len(candidates) * len(levels), "select", progress) as bar:
+    with (
+        progress_bar(len(candidates) * len(levels), "select", progress) as bar,
+        kept(
+            checkpoint, "deep_linear.select", x=np.asarray(x), y=np.asarray(y),
+            architectures=candidates, betas=levels, prior=prior, method=method, key=key,
+        ) as keep,
+    ):  # fmt: skip
+        n_done = 0
+        if keep.restored is not None:
+            n_done, tables, pairs = keep.restored
+            log_evidence, error, status, methods = tables
+            found = {pair: Evidence(*one)._replace(status=Status(one[2])) for pair, one in pairs}
         for i, architecture in enumerate(candidates):
             where = kernel_of(architecture)
             if where not in data:
                 data[where] = compress(x, y, architecture)
+            if i < n_done:
+                bar.update(len(levels))
+                continue
             asked = (data[where].training_part, architecture, levels)
             for j, one in enumerate(_evidences(asked, method, split_named(key, str(i))[str(i)])):
                 log_evidence[i, j], error[i, j] = one.log_evidence, one.log_evidence_error
@@ -132,6 +151,8 @@ def select(
                 found[i, j] = one
             _forget(found, log_evidence + prior)
             bar.update(len(levels))
+            state = i + 1, (log_evidence, error, status, methods), list(found.items())
+            keep.offer(partial(tuple, state), last=i + 1 == len(candidates))
     report_status(status, "select", on_failure=on_failure)
     probabilities = _normalised(log_evidence + prior, status)
     top = np.unravel_index(int(np.argmax(probabilities)), shape)

@@ -11,12 +11,13 @@ upper envelope of straight lines.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
+from inference.checkpoints import Keeper, Place, kept
 from inference.checks import Floats, finite_array, positive, positive_int
 from inference.keys import split_named
 from inference.precision import require_x64
@@ -51,6 +52,10 @@ _GAIN = 1e-11
 """Of the objective, in nats, that is worth another round over all prices."""
 
 
+Numbers = tuple[float, float, float, float]
+"""Of a `Tradeoff`."""
+
+
 class Candidate(NamedTuple):
     """Couplings that were found, at whatever price."""
 
@@ -82,6 +87,7 @@ def bottleneck(
     should_stop: Stop = never,
     progress: bool | None = None,
     on_failure: OnFailure = "warn",
+    checkpoint: Place | None = None,
 ) -> Frontier:
     """Return the couplings that say most of the task at each price of dissipation.
 
@@ -126,6 +132,8 @@ def bottleneck(
         Whether to draw a bar of the searches, whose number may grow; None draws one on a terminal.
     on_failure
         What to do where the status is not CONVERGED.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -175,17 +183,24 @@ def bottleneck(
     if not max_gain > 1:
         raise ValueError(f"max_gain: expected more than 1, got {max_gain!r}")
     keys = split_named(key, "free", "symmetric")
-    search = _Search(system, task, max_gain, max_steps, should_stop)
     space = coupling_space(system, max_coupling, allowed, symmetric)
     free = None if symmetric else space
     tied = space if symmetric else _symmetric_part(system, max_coupling, allowed)
     ordered = np.unique(prices)
     n_fits = (restarts if tied else 0) + (len(ordered) * (restarts + 3) if free else 0)
-    with progress_bar(n_fits, "couplings", progress) as bar:
-        search.bar = bar
+    others = None if earlier is None else earlier.couplings
+    with (
+        progress_bar(n_fits, "couplings", progress) as bar,
+        kept(
+            checkpoint, "mesoscopic.bottleneck", system=system, task=task, gammas=ordered,
+            symmetric=symmetric, restarts=restarts, key=key, bounds=(max_coupling, max_gain),
+            space=space, earlier=others, max_steps=max_steps,
+        ) as keep,
+    ):  # fmt: skip
+        search = _Search(system, task, max_gain, max_steps, should_stop, keep, bar)
         search.keep(space, np.zeros((space.n_units,) * 2), "none")
         search.keep(space, couplings_of(system), "given")
-        for matrix in () if earlier is None else earlier.couplings:
+        for matrix in () if others is None else others:
             search.keep(space, matrix, "earlier")
         if tied:
             # the price does not matter where nothing is dissipated
@@ -221,16 +236,17 @@ class _Search:
         max_gain: float,
         max_steps: int,
         should_stop: Stop,
+        keeper: Keeper,
+        bar: Any,
     ) -> None:
-        self.system = system
+        self.system, self.keeper, self.bar = system, keeper, bar
         self.max_gain = np.inf if isinstance(system, SpinSystem) else float(np.log(max_gain))
         self.max_steps, self.should_stop = max_steps, should_stop
         self.objective: Objective = objective_of(system, task)
         self.pool: list[Candidate] = []
         self.optima: defaultdict[float, list[Candidate]] = defaultdict(list)
         self.climbed: set[tuple[int | None, float]] = set()
-        self.n_steps = 0
-        self.bar = progress_bar(0, "", False)
+        self.n_steps = self.n_climbs = 0
 
     def best(self, gamma: float) -> Candidate:
         """Return the best of what was found at any price."""
@@ -238,10 +254,20 @@ class _Search:
 
     def keep(self, space: CouplingSpace, couplings: Floats, start: str) -> bool:
         """Add couplings, moved into the space and within the gain; return whether it went."""
+        matrix, found = self._judged(space, couplings)
+        return self._add(matrix, found, start)
+
+    def _judged(self, space: CouplingSpace, couplings: Floats) -> tuple[Floats, Numbers | None]:
+        """Return couplings, moved into the space and within the gain, and what they give."""
         matrix, slope = self._shrunk(space.couplings(space.nearest(couplings)))
-        if slope.finite:
-            self.pool.append(Candidate(matrix, slope.found, start, len(self.pool)))
-        return slope.finite
+        information, dissipation, accuracy, about_input = map(float, slope.found)
+        numbers = information, dissipation, accuracy, about_input
+        return matrix, numbers if slope.finite else None
+
+    def _add(self, matrix: Floats, found: Numbers | None, start: str) -> bool:
+        if found is not None:
+            self.pool.append(Candidate(matrix, Tradeoff(*found), start, len(self.pool)))
+        return found is not None
 
     def from_random(
         self, space: CouplingSpace, gamma: float, n_starts: int, key: jax.Array, start: str
@@ -260,14 +286,20 @@ class _Search:
             return
         if candidate.number is not None:
             self.climbed.add(place)
-        top = ascend(
-            lambda couplings: self.evaluate(couplings, gamma),
-            space,
-            candidate.couplings,
-            self.max_gain,
-            self.max_steps,
-        )
-        if self.keep(space, top, candidate.start):
+
+        def climbed() -> tuple[Floats, Numbers | None, int]:
+            top = ascend(
+                lambda couplings: self.evaluate(couplings, gamma),
+                space,
+                candidate.couplings,
+                self.max_gain,
+                self.max_steps,
+            )
+            return *self._judged(space, top), self.n_steps
+
+        self.n_climbs += 1
+        matrix, found, self.n_steps = self.keeper.once(str(self.n_climbs), climbed)
+        if self._add(matrix, found, candidate.start):
             self.optima[float(gamma)].append(self.pool[-1])
         self.bar.update(1)
         self.bar.set_postfix_str(f"best {self.best(gamma).objective(gamma):.6g} at {gamma:g}")
