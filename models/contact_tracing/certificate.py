@@ -141,7 +141,10 @@ def belief_propagation_on_trees(setting: Setting) -> list[Row]:
     rows: list[Row] = []
     for name, epidemic in epidemics(setting.seed).items():
         summed = joint_chain.exact_posterior(network, tests, epidemic)
-        for schedule in ("sequential", "parallel"):
+        schedules: list[propagation.Schedule] = ["sequential"]
+        if setting.full or epidemic.is_markov:  # the other takes as long to compile once more
+            schedules.append("parallel")
+        for schedule in schedules:
             found = propagation.infer(
                 network, tests, epidemic, schedule=schedule, tol=1e-12, on_failure="raise",
                 progress=False,
