@@ -1,4 +1,4 @@
-"""Monte Carlo on spins, and searches that only move downhill most of the time.
+"""Monte Carlo on spins, searches that mostly move downhill, and chains that may be killed.
 
 Nothing is re-exported. In reading order:
 
@@ -15,5 +15,6 @@ Nothing is re-exported. In reading order:
 ``entropy_driven``           a walk towards the most solutions, by message passing
 ``local_entropy_metropolis`` the same landscape as a kernel for NumPyro's ``MCMC``
 ``chains``                   what these kernels share
+``chunked``                  any kernel of NumPyro, its draws kept in a file on the way
 ============================ =======================================================================
 """

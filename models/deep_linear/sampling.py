@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from numpyro.infer import MCMC, NUTS
+from numpyro.infer import NUTS
 
+from inference.checkpoints import Place
 from inference.interop import diagnostics
+from inference.monte_carlo.chunked import sample_in_chunks
 from inference.status import Status
 
 from .coordinates import Network
@@ -37,6 +39,7 @@ def run_collapsed(
     *,
     key: jax.Array,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> CollapsedRun:
     """Run four vectorised NUTS chains of 1000 draws on `collapsed_model`.
 
@@ -48,30 +51,35 @@ def run_collapsed(
         A typed key.
     progress
         True, False, or None: a bar if standard error is a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
     CollapsedRun
         Status MAX_STEPS where R-hat exceeds 1.01, ESS falls below 400, or a trajectory diverged.
     """
-    mcmc = MCMC(
+    run = sample_in_chunks(
         NUTS(collapsed_model),
+        key,
+        data,
+        architecture,
+        beta,
         num_warmup=_NUM_WARMUP,
         num_samples=_NUM_SAMPLES,
         num_chains=_NUM_CHAINS,
-        chain_method="vectorized",
-        progress_bar=sys.stderr.isatty() if progress is None else progress,
+        progress=progress,
+        checkpoint=checkpoint,
     )
-    mcmc.run(key, data, architecture, beta)
-    draws = mcmc.get_samples(group_by_chain=True)["mixing"]
+    draws = run.draws["mixing"]
     size = draws.shape[-1]
     lower = np.tril_indices(size)
-    found = diagnostics(np.asarray(draws)[..., lower[0], lower[1]])
+    found = diagnostics(draws[..., lower[0], lower[1]])
     ess, r_hat = float(np.min(found.ess)), float(np.max(found.r_hat))
-    diverged = bool(np.any(np.asarray(mcmc.get_extra_fields()["diverging"])))
+    diverged = bool(run.fields["diverging"].any())
     mixed = ess >= _MIN_ESS and r_hat <= _MAX_R_HAT and not diverged
     return CollapsedRun(
-        mixing=draws.reshape(-1, size, size),
+        mixing=jnp.asarray(draws.reshape(-1, size, size)),
         block=_BLOCK,
         ess=ess,
         status=Status.CONVERGED if mixed else Status.MAX_STEPS,

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inference.checkpoints import Place
 from inference.checks import one_of, positive, positive_int
 from inference.importance import (
     ImportanceResult,
@@ -64,6 +65,7 @@ def posterior(
     on_failure: OnFailure = "warn",
     n_draws: int = _N_DRAWS,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> PosteriorResult:
     """Return the exact posterior of a deep linear network.
 
@@ -92,6 +94,9 @@ def posterior(
         Number of draws of ``"laplace"`` and ``"prior"``.
     progress
         Progress bars of ``"smc"`` and ``"nuts"``; None: if standard error is a terminal.
+    checkpoint
+        File that keeps the chains of ``"nuts"``, see `inference.checkpoints`; None keeps nothing.
+        The other methods take seconds and keep nothing.
 
     Returns
     -------
@@ -132,7 +137,7 @@ def posterior(
     if not architecture.widths:
         result = by_constant(data, architecture, beta)
     else:
-        result = _solve(data, architecture, beta, method, key, n_draws, progress)
+        result = _solve(data, architecture, beta, method, key, n_draws, progress, checkpoint)
     report_status(result.status, f"posterior(method={result.method!r})", on_failure=on_failure)
     return result
 
@@ -196,6 +201,7 @@ def _solve(
     key: jax.Array,
     n_draws: int,
     progress: bool | None,
+    checkpoint: Place | None,
 ) -> PosteriorResult:
     dimension = layout(architecture).size
     by_lattice = scalar(data) or dimension <= _MAX_LATTICE_DIMENSION
@@ -210,7 +216,7 @@ def _solve(
         "quadrature": lambda: by_quadrature(*asked),
         "laplace": lambda: _by_laplace(asked, key, n_draws),
         "smc": lambda: _by_smc(asked, key, progress),
-        "nuts": lambda: _by_nuts(asked, key, progress),
+        "nuts": lambda: _by_nuts(asked, key, progress, checkpoint),
         "prior": lambda: _by_prior(asked, key, n_draws),
     }
     if method != "auto":
@@ -311,9 +317,13 @@ def _by_smc(asked: Asked, key: jax.Array, progress: bool | None) -> PosteriorRes
     )
 
 
-def _by_nuts(asked: Asked, key: jax.Array, progress: bool | None) -> PosteriorResult:
+def _by_nuts(
+    asked: Asked, key: jax.Array, progress: bool | None, checkpoint: Place | None
+) -> PosteriorResult:
     data, architecture, beta = asked
-    run = run_collapsed(data.training_part, architecture, beta, key=key, progress=progress)
+    run = run_collapsed(
+        data.training_part, architecture, beta, key=key, progress=progress, checkpoint=checkpoint
+    )
     n = run.mixing.shape[0]
     nodes = Nodes(run.mixing, jnp.full(n, -math.log(n)), block=run.block)
     return summarise(nodes, asked, method="nuts", status=run.status, ess=run.ess)
