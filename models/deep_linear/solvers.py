@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import jax
@@ -255,10 +256,21 @@ def _by_prior(asked: Asked, key: jax.Array, n_draws: int) -> PosteriorResult:
     data, architecture, beta = asked
     draws = MixingCoordinates(architecture).sample(key, (n_draws,))
     train, evidence = data.training_part, given_mixing(data).log_evidence
-    log_ratios = jax.lax.map(
+    log_ratios = _evidences(evidence, draws, architecture, train, beta)
+    return _from_weighted(weigh(draws, log_ratios), asked, "prior")
+
+
+@partial(jax.jit, static_argnames=("evidence", "architecture"))
+def _evidences(
+    evidence: Callable[..., jax.Array],
+    draws: jax.Array,
+    architecture: Network,
+    train: Data,
+    beta: float,
+) -> jax.Array:
+    return jax.lax.map(
         lambda x: evidence(mixing_matrix(x, architecture), train, beta), draws, batch_size=_BATCH
     )
-    return _from_weighted(weigh(draws, log_ratios), asked, "prior")
 
 
 def _from_weighted(found: ImportanceResult, asked: Asked, method: str) -> PosteriorResult:
@@ -282,6 +294,7 @@ def _reference(x: jax.Array, mixture: StudentMixture) -> jax.Array:
     return mixture_log_prob(mixture, x[None])[0]
 
 
+@jax.jit  # else the map is traced anew at every call
 def reference_particles(key: jax.Array, reference: StudentMixture) -> jax.Array:
     """Return draws from the reference in islands, ``(n_islands, n_particles, d)``."""
     # an island at a time: a draw gathers a matrix (d, d), gigabytes for all of them together
