@@ -8,7 +8,7 @@ intervals of their posteriors must hold it about as often as they say.
 Expected: two minutes on two cores with 100 repetitions, exit status 0. The exit status is 1
 if intervals of either system hold the truth in less than 80 or more than 98 of 100 repetitions
 (with fewer: outside of what binomial scatter allows), or a posterior of the first data set is more
-than four standard deviations off. With --folder finished repetitions are kept and not run again.
+than four standard deviations off. With --checkpoint a run that was stopped goes on from its file.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -24,6 +25,7 @@ import numpy as np
 from numpyro.infer import NUTS, init_to_value
 from scipy import stats
 
+from inference.checkpoints import kept
 from inference.dynamics import path_moments
 from inference.interop import diagnostics
 from inference.keys import split_named
@@ -116,21 +118,18 @@ class Sampler:
         return rate.reshape(len(rate), -1).mean(axis=1)
 
 
-def repeat(system, sampler, key, n_repetitions, folder):
+def repeat(system, sampler, key, n_repetitions, keep):
     """Return mean, standard deviation, both ends of the interval, ESS: ``(n_repetitions, 5)``."""
+
+    def row(repetition):
+        rate, _ = sampler(jax.random.fold_in(key, repetition))
+        ends = np.quantile(rate, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+        return [rate.mean(), rate.std(), *ends, float(diagnostics(rate[None]).ess)]
+
     rows = []
     with progress_bar(n_repetitions, system) as bar:
         for repetition in range(n_repetitions):
-            file = folder / f"{system}_{sampler.n_draws}_{repetition}.json" if folder else None
-            if file and file.exists():
-                rows.append(json.loads(file.read_text(encoding="utf-8")))
-            else:
-                rate, _ = sampler(jax.random.fold_in(key, repetition))
-                ends = np.quantile(rate, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
-                ess = float(diagnostics(rate[None]).ess)
-                rows.append([rate.mean(), rate.std(), *ends, ess])
-                if file:
-                    file.write_text(json.dumps(rows[-1], default=float), encoding="utf-8")
+            rows.append(keep.once(f"{system} {repetition}", partial(row, repetition)))
             bar.update(1)
     return np.array(rows, dtype=float)
 
@@ -167,7 +166,7 @@ def main(argv=None) -> int:
     parser.add_argument("--quick", action="store_true", help="short chains, few repetitions")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repetitions", type=int, help="data sets of each system")
-    parser.add_argument("--folder", type=Path, help="keeps finished repetitions")
+    parser.add_argument("--checkpoint", type=Path, help="file that keeps finished repetitions")
     parser.add_argument("--figure", type=Path, default=Path("entropy_production_inference.png"))
     parser.add_argument("--out", type=Path, help="JSON file for the numbers")
     args = parser.parse_args(argv)
@@ -176,24 +175,28 @@ def main(argv=None) -> int:
         parser.error(f"--repetitions: expected at least 1, got {n_repetitions}")
     for path in filter(None, (args.figure, args.out)):  # now, not after the long work
         path.parent.mkdir(parents=True, exist_ok=True)
-    folder = args.folder and args.folder / f"seed_{args.seed}"
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
     n_draws = 150 if args.quick else 400
+    with kept(args.checkpoint, "entropy production", seed=args.seed, n_draws=n_draws) as keep:
+        return run(args, n_draws, n_repetitions, keep)
+
+
+def run(args, n_draws, n_repetitions, keep):
+    """Sample, compare and draw; return the exit status."""
     keys = split_named(jax.random.key(args.seed), *SYSTEMS)
     truth, failures = truths(), []
     first, repeated, spent, held = {}, {}, {}, {}
     for system in SYSTEMS:
         start = time.perf_counter()
         sampler = Sampler(system, n_draws)
-        first[system], n_diverging = sampler(jax.random.fold_in(keys[system], 0))
+        begin = partial(sampler, jax.random.fold_in(keys[system], 0))
+        first[system], n_diverging = keep.once(f"{system}, first", begin)
         mean, sd = first[system].mean(), first[system].std()
         z = (mean - truth[system]) / sd
         print(f"{TITLES[system]}: truth {truth[system]:.4f}, posterior {mean:.3f} +/- {sd:.3f}, "
               f"z {z:+.2f}, {n_diverging} divergences")  # fmt: skip
         if not abs(z) <= 4:
             failures.append(f"{system}: the first posterior is {z:+.1f} standard deviations off")
-        rows = repeat(system, sampler, keys[system], n_repetitions, folder)
+        rows = repeat(system, sampler, keys[system], n_repetitions, keep)
         repeated[system] = rows
         held[system] = int(((rows[:, 2] <= truth[system]) & (truth[system] <= rows[:, 3])).sum())
         low, high = bounds(n_repetitions)

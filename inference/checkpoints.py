@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import glob
 import hashlib
 import json
 import os
@@ -145,6 +146,8 @@ def kept(checkpoint: Place | None, run: str, **decides: Any) -> Iterator[Keeper]
     path = Path(place.path)
     header = {"schema_version": SCHEMA_VERSION, "run": run, "digest": digest(decides)}
     with sole_writer(path):
+        for left_behind in path.parent.glob(f".partial-*-{glob.escape(path.name)}"):
+            left_behind.unlink()  # by a process that was killed while it wrote
         keeper = Keeper(place, header, _read(path, header) if path.exists() else None)
         try:
             yield keeper

@@ -82,6 +82,32 @@ def test_a_second_writer_is_refused_and_the_wrong_state_too(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_writer_left_behind_is_removed(tmp_path):
+    for name in (".partial-0a-run[1].npz", ".partial-0a-run1.npz"):
+        (tmp_path / name).write_bytes(b"half")
+    write(tmp_path / "run[1].npz", 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".partial-0a-run1.npz", "run[1].npz",
+    ]  # fmt: skip
+    assert read(tmp_path / "run[1].npz") == 1
+
+
+def test_short_pieces_are_saved_together_at_the_latest_when_the_run_ends(tmp_path):
+    place = Checkpoint(tmp_path / "a", every=3600.0)
+
+    def interrupted():
+        with kept(place, "fit") as keep:
+            keep.once("first", lambda: 1)
+            assert not (tmp_path / "a").exists()
+            keep.once("second", lambda: 2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with kept(place, "fit") as keep:
+        assert [keep.once(name, lambda: 0) for name in ("first", "second", "third")] == [1, 2, 0]
+
+
 def test_states_are_saved_as_often_as_asked(tmp_path):
     asked = []
     with kept(Checkpoint(tmp_path / "a", every=3600.0), "walk") as keep:

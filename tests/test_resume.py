@@ -100,6 +100,13 @@ RUNS = {
     "elastic descent": lambda c: elastic_descent(
         loss, jnp.zeros(2), n_replicas=3, n_steps=450, key=jax.random.key(0), checkpoint=c, **quiet
     ),
+    "focusing": lambda c: perceptron.focusing_bp(
+        MACHINE, perceptron.standard_reinforcement(0.1), stop_at_solution=False, checkpoint=c,
+        **quiet,
+    ),
+    "focusing, committee": lambda c: perceptron.focusing_bp(
+        SMALL_COMMITTEE, perceptron.standard_reinforcement(0.1), checkpoint=c, **quiet
+    ),
     "Gibbs, epidemic": sampled,
     "Gibbs, cell types": lambda c: cell_types.gibbs(
         COUNTS, 2, num_warmup=20, num_samples=30, num_chains=2, checkpoint=c, **quiet

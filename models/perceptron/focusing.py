@@ -7,11 +7,13 @@ coupling grow leads the messages from all solutions to one amid many (arXiv 1605
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from inference.checkpoints import Place, kept
 from inference.checks import Floats, Spins, one_of, positive, positive_int
 from inference.kernels import RandomState, random_state, uniform
 from inference.progress import Stop, never, progress_bar
@@ -97,6 +99,7 @@ def focusing_bp(
     stop_at_solution: bool = True,
     should_stop: Stop = never,
     progress: bool | None = None,
+    checkpoint: Place | None = None,
 ) -> FocusingResult:
     """Look for weights without errors by focusing belief propagation.
 
@@ -132,6 +135,8 @@ def focusing_bp(
         Asked before every step; True ends the protocol.
     progress
         Whether to draw a bar over the steps; None draws on a terminal.
+    checkpoint
+        File that keeps the state of the run, see `inference.checkpoints`; None keeps nothing.
 
     Returns
     -------
@@ -174,36 +179,53 @@ def focusing_bp(
     engine: Any = (_Dense if method == "amp" else _Edges)(
         problem, method == "exact", damping, state
     )
+
+    def first() -> Any:
+        return engine.first(spread) if init is None else engine.checked(init.messages)
+
     best, lowest, n_sweeps = None, problem.n_patterns + 1, 0
-    for steps in attempts:
-        messages = engine.first(spread) if init is None else engine.checked(init.messages)
-        rows: list[tuple[float, ...]] = []
-        with progress_bar(len(steps), "focusing", progress) as bar:
-            for coupling, n_replicas in steps:
-                if should_stop():
-                    break
-                for _ in range(max_sweeps):
-                    pull = focus(engine.fields(messages), coupling, n_replicas)
-                    messages, residual = engine.sweep(messages, pull)
-                    n_sweeps += 1
-                    if residual <= tol:
+    with kept(
+        checkpoint, "perceptron.focusing_bp", problem=problem, attempts=attempts, method=method,
+        damping=damping, max_sweeps=max_sweeps, tol=tol, spread=spread, seed=seed, init=init,
+        stop_at_solution=stop_at_solution,
+    ) as keep:  # fmt: skip
+        number, n_done, rows = 0, 0, list[tuple[float, ...]]()
+        if keep.restored is None:
+            messages = first()
+        else:
+            number, n_done, messages, state[:], best, lowest, n_sweeps, rows = keep.restored
+            messages = engine.checked(DenseMessages(*messages) if method == "amp" else messages)
+        for attempt in range(number, len(attempts)):
+            if attempt > number:  # else go on, with the messages that are there
+                messages, n_done, rows = first(), 0, []
+            steps = attempts[attempt]
+            with progress_bar(len(steps), "focusing", progress) as bar:
+                bar.update(n_done)
+                for coupling, n_replicas in steps[n_done:]:
+                    if (lowest == 0 and stop_at_solution) or should_stop():
                         break
-                fields = engine.fields(messages)
-                pull = focus(fields, coupling, n_replicas)
-                weights = np.where(fields + pull >= 0, 1, -1).astype(np.int8)
-                energy = problem.energy(weights.reshape(problem.weights_shape))
-                overlap, entropy = around_centre(
-                    fields, pull, coupling, n_replicas, engine.free_entropy(messages, pull)
-                )
-                rows.append((coupling, n_replicas, overlap, entropy, energy, n_sweeps))
-                if energy < lowest:
-                    best, lowest = weights, energy
-                    bar.set_postfix(errors=lowest, refresh=False)
-                bar.update(1)
-                if lowest == 0 and stop_at_solution:
-                    break
-        if lowest == 0 or should_stop():
-            break
+                    for _ in range(max_sweeps):
+                        pull = focus(engine.fields(messages), coupling, n_replicas)
+                        messages, residual = engine.sweep(messages, pull)
+                        n_sweeps += 1
+                        if residual <= tol:
+                            break
+                    fields = engine.fields(messages)
+                    pull = focus(fields, coupling, n_replicas)
+                    weights = np.where(fields + pull >= 0, 1, -1).astype(np.int8)
+                    energy = problem.energy(weights.reshape(problem.weights_shape))
+                    overlap, entropy = around_centre(
+                        fields, pull, coupling, n_replicas, engine.free_entropy(messages, pull)
+                    )
+                    rows.append((coupling, n_replicas, overlap, entropy, energy, n_sweeps))
+                    if energy < lowest:
+                        best, lowest = weights, energy
+                        bar.set_postfix(errors=lowest, refresh=False)
+                    bar.update(1)
+                    so_far = attempt, len(rows), messages, state, best, lowest, n_sweeps, rows
+                    keep.offer(partial(tuple, so_far))
+            if lowest == 0 or should_stop():
+                break
     if best is None:
         best = np.where(engine.fields(messages) >= 0, 1, -1).astype(np.int8)
         lowest = problem.energy(best.reshape(problem.weights_shape))
