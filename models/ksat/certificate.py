@@ -22,7 +22,6 @@ from inference.progress import Stop, never
 
 from . import annealing, enumeration, propagation, rounds, sampler, search, solvers, surroundings
 from .formula import Formula, random_formula
-from .propagation import Schedule
 from .robust_ensemble import replicated_annealing
 
 _TREE = Formula.from_clauses([[1, -2, 3], [3, 4], [-4, 5, -6], [6, -7]], 7)
@@ -64,10 +63,6 @@ def n_violated(formula: Formula, assignments: np.ndarray) -> Floats:
     return violated
 
 
-def _schedules(both: bool) -> tuple[Schedule, ...]:
-    return ("sequential", "parallel") if both else ("sequential",)
-
-
 class Surroundings(NamedTuple):
     """Sums over all solutions around a reference, per variable."""
 
@@ -97,7 +92,10 @@ def belief_propagation_on_trees(setting: Setting) -> list[Row]:
         formula = tree_formula(k, 13, rng)
         for name, field in (("no field", 0.0), ("fields", rng.normal(size=formula.n_variables))):
             counted = enumeration.exact_marginals(formula, field=field)
-            for schedule in _schedules(setting.full or k == 3):  # of a size each has a program
+            schedules: list[propagation.Schedule] = ["sequential"]
+            if setting.full or k == 3:  # of a size each has a program
+                schedules.append("parallel")
+            for schedule in schedules:
                 found = propagation.belief_propagation(
                     formula, field=field, schedule=schedule, tol=1e-13, seed=setting.seed,
                     on_failure="raise", progress=False,

@@ -105,7 +105,10 @@ def belief_propagation_of_one_pattern(setting: Setting) -> list[Row]:
         problem = one_pattern(n_hidden, tree, setting.seed)
         field = np.random.default_rng(setting.seed).normal(size=problem.weights_shape)
         counted = enumeration.exact_marginals(problem, field=field)
-        for schedule in ("sequential", "parallel"):
+        schedules: list[propagation.Schedule] = ["sequential"]
+        if setting.full or tree:  # of a kind each has a program
+            schedules.append("parallel")
+        for schedule in schedules:
             found = propagation.belief_propagation(
                 problem, field=field, method="exact", schedule=schedule, on_failure="raise",
                 progress=False,

@@ -99,7 +99,7 @@ def types_without_multiplicity(right):
 def no_square_of_the_change(right):
     def function(drift, covariance, interval):
         law = right(drift, covariance, interval)
-        return law._replace(noise=law.noise + law.change @ covariance @ law.change.T)
+        return law._replace(covariance=law.covariance + law.change @ covariance @ law.change.T)
 
     return function
 
@@ -145,8 +145,8 @@ FAULTS = (
     ),
     Fault(
         "contact-tracing", "half of the pair terms of the Bethe sum dropped",
-        "models.contact_tracing.evidence_problem:bethe", half_of_pairs,
-        "evidence_and_its_gradient",
+        "models.contact_tracing.parallel:bethe", half_of_pairs,
+        "belief_propagation_on_trees",
     ),
     Fault(
         "contact-tracing", "Gibbs weights at half their logarithm",
