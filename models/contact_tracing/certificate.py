@@ -189,6 +189,7 @@ def forward_without_tests(setting: Setting) -> list[Row]:
     for name, epidemic in epidemics(setting.seed).items():
         passed = forward.dynamic_message_passing(network, epidemic)
         summed = joint_chain.exact_posterior(network, Observations.none(), epidemic)
+        # both are finite sums and products of probabilities
         rows.append(exact(f"states, {name}", summed.state_prob, passed.state_prob, tolerance=1e-10))
         ill = [
             simulate(network, epidemic, seed=seed + 1_000_000 * setting.seed).states()[:, -1]
@@ -211,6 +212,7 @@ def small_coupling_in_limits(setting: Setting) -> list[Row]:
         summed = joint_chain.exact_posterior(network, tests, epidemic)
         errors.append(np.abs(found.state_prob - summed.state_prob).max())
     return [
+        # iterated to 1e-12
         exact("no transmission", 0.0, errors[0], tolerance=1e-10),
         # of second order: four times as large, up to shares in proportion to the transmission; an
         # error of first order would be off by all of itself

@@ -87,6 +87,7 @@ def mixing_density(setting: Setting) -> list[Row]:
         architecture = Architecture(widths)
         at = np.linspace(-6.0, 2.0, 41)
         found = theory.log_mixing_density(architecture, jnp.asarray(at))
+        # logarithms up to a hundred in size, of integrals and Bessel functions to twelve digits
         rows.append(exact(f"log density, {widths}", _log_prior(at, widths), found, tolerance=1e-9))
     deep = Architecture((6, 4), n_outputs=2)
     law = mixture.mixing_prior(deep)
@@ -280,6 +281,7 @@ def infinite_width_is_a_gaussian_process(setting: Setting) -> list[Row]:
     limit = solvers.infinite_width(data, wide, _BETA)
     near = solvers.posterior(data, wide, _BETA)
     return [
+        # dense algebra of five points
         exact("log evidence", evidence, _evidence(limit)[0], tolerance=1e-10),
         exact("E f", mean, np.asarray(limit.predict().mean)[:, 0], tolerance=1e-10),
         # one over the width, times numbers of order one

@@ -69,6 +69,7 @@ def steady_states_of_spins(setting: Setting) -> list[Row]:
         generator = rates - np.diag(rates.sum(axis=0))
         late = scipy.linalg.expm(200.0 * generator)[:, 0]
         rows += [
+            # the matrix exponential of large numbers loses some digits, the iteration ends at 1e-13
             exact(f"null vector, {seed}", law, system.stationary(method="dense"),
                   tolerance=ROUNDING),
             exact(f"long times, {seed}", late, system.stationary(method="dense"), tolerance=1e-9),
@@ -164,6 +165,7 @@ def density_of_flips(setting: Setting) -> list[Row]:
         )
         slopes.append(np.asarray(slope(statistics, couplings, bias, beta))[[0, 1, 2], [1, 2, 3]])
     return [
+        # sums of some fifty logarithms
         exact("log density", expected, found, tolerance=1e-9),
         *independent("E slope by a coupling", np.zeros(3), np.array(slopes)),
     ]

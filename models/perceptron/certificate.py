@@ -141,6 +141,7 @@ def gaussian_messages(setting: Setting) -> list[Row]:
             problem, field=cavity, schedule=schedule, max_steps=1, on_failure="ignore",
             progress=False,
         )  # fmt: skip
+        # one formula, written twice: sums of fifteen terms
         rows.append(exact(f"{schedule}", expected, found.messages[0, 0], tolerance=1e-10))
     return rows
 
