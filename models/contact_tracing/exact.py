@@ -212,7 +212,10 @@ def _log_evidence(
     rates = for_everybody(rates, n)
     step = _ageing(rates.survival, n_ages)
     infectivity = _infectivity(rates, n_ages)
-    weight = (emission * factor).at[n_days, :, 0].multiply(rates.susceptible_bias)
+    # rare observations of one person must not underflow among those of all the others
+    largest = emission.max(axis=-1, keepdims=True)
+    scale = jnp.where(largest > 0.0, largest, 1.0)
+    weight = (emission / scale * factor).at[n_days, :, 0].multiply(rates.susceptible_bias)
 
     def live_on(joint: jax.Array, weight_today: jax.Array) -> tuple[jax.Array, jax.Array]:
         # each product moves the first axis to the end: n of them restore the order
@@ -242,7 +245,7 @@ def _log_evidence(
     joint, log_first = live_on(first, weight[0])
     today = (contacts, rates.escape.T, weight[1:])
     _, log_rest = jax.lax.scan(advance, joint, today)
-    return log_first + log_rest.sum()
+    return log_first + log_rest.sum() + jnp.log(scale).sum()
 
 
 _value_and_factors = jax.jit(jax.value_and_grad(_log_evidence), static_argnums=4)
