@@ -2,24 +2,27 @@
 
     python tests/campaign/kill_and_resume.py [--kills 10] [--seed 0] [NAME ...]
 
-Every run is a process of its own that saves its state as often as it can. After each kill the file
-must be whole: it is opened by the same run again, which goes on from it. The numbers at the end
-must be those of a run that was never killed, to the last bit. While one process holds the file,
-another one that asks for it must be refused in one line. Exit status 1 if anything is mishandled;
-the table is kept in results/kill_and_resume.md.
+Every run of long_runs.py is a process of its own that saves its state as often as it can. A third
+of the kills hit it while it writes a file. After each kill every file must be whole, and the same
+run is started again and must go on from it. The numbers at the end must be those of a run that was
+never killed, to the last bit. While one process holds the file, another one that asks for it must
+be refused in one line. Exit status 1 if anything is mishandled; the table is kept in
+results/kill_and_resume.md.
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
 
 from inference.files import sole_writer  # noqa: E402
 
@@ -29,17 +32,24 @@ sys.path[:0] = sys.argv[4:]
 import jax
 jax.config.update("jax_enable_x64", True)
 import numpy as np
+import long_runs
 import test_resume
 from inference.checkpoints import Checkpoint
 name, place, out = sys.argv[1:4]
-result = test_resume.RUNS[name](Checkpoint(place, every=0.0) if place else None)
+result = long_runs.RUNS[name](Checkpoint(place, every=0.0) if place else None)
 np.savez(out, *test_resume.numbers(result))
 """
+HEAD = (
+    "| run | kills | of these within a save | resumed equal | half-read files "
+    "| second writer refused | mishandled | seconds |"
+)
+PATIENCE = 60.0
+"""Seconds to wait for a first file, or for a file that is being written."""
 
 
 def start(name, place, out):
     """Start one run in a process of its own."""
-    arguments = [name, str(place or ""), str(out), *sys.path[:2]]
+    arguments = [name, str(place or ""), str(out), *sys.path[:3]]
     return subprocess.Popen(
         [sys.executable, "-c", ONE_RUN, *arguments], stderr=subprocess.PIPE, text=True
     )
@@ -64,49 +74,112 @@ def equal(one, other):
     )
 
 
+def saved(place):
+    """Return the files of a run: that of its state, or those in its folder."""
+    if place.is_dir():
+        return [path for path in place.iterdir() if not path.name.startswith(".")]
+    return [place] if place.exists() else []
+
+
+def n_half_read(place):
+    """Return how many files cannot be read to their end."""
+    broken = 0
+    for path in saved(place):
+        try:
+            arrays(path)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            broken += 1
+    return broken
+
+
+def half_written(place):
+    """Return the files that somebody writes, or wrote when it was killed."""
+    folder = place if place.is_dir() else place.parent
+    return {path.name for path in folder.glob(".partial-*")}
+
+
+def wait(process, condition):
+    """Wait until something is the case or the process ends."""
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and not condition() and time.monotonic() < deadline:
+        time.sleep(0.0002)
+
+
+def moment(process, place, length, rng):
+    """Wait for the moment of a kill."""
+    kind = rng.integers(3)
+    if kind == 0:  # any time, imports included
+        time.sleep(rng.uniform(0.0, length))
+        return
+    n_before = len(saved(place))  # the time of imports is over with the next file
+    left = half_written(place)
+    wait(process, lambda: half_written(place) - left or len(saved(place)) > n_before)
+    time.sleep(rng.uniform(0.0, 0.3 * length))
+    if kind == 1:
+        left = half_written(place)
+        wait(process, lambda: half_written(place) - left)
+
+
+class Tally:
+    """What happened to one run."""
+
+    def __init__(self):
+        self.killed = self.amid_saves = self.half_read = 0
+        self.resumed = False
+        self.refused = "-"
+        self.faults = []
+
+
 def tried(name, n_kills, rng, folder):
-    """Return kills, whether resumed and the second writer refused, and what was mishandled."""
+    """Kill one run and resume it."""
+    tally = Tally()
     alone, out, place = folder / "alone.npz", folder / "out.npz", folder / "run.npz"
-    began = time.perf_counter()
-    status, error = finished(start(name, None, alone))
-    if status:
-        return 0, False, False, [f"{name}: {error}"]
-    length, faults, n_killed = time.perf_counter() - began, [], 0
-    with sole_writer(place):
-        status, error = finished(start(name, place, out))
-    refused = bool(status) and error.endswith("another process is writing to it")
-    if not refused:
-        faults.append(f"{name}: the second writer ended with {status}, {error}")
-    while n_killed < n_kills and not faults[1:]:
+    for _ in range(2):  # the second one finds compiled programs in their caches
+        began = time.perf_counter()
+        status, error = finished(start(name, None, alone))
+        if status:
+            tally.faults.append(f"{name}: {error}")
+            return tally
+        length = time.perf_counter() - began
+
+    def compare():
+        tally.resumed = equal(out, alone)
+        if not tally.resumed:
+            tally.faults.append(f"{name}: other numbers than those of a run left alone")
+
+    if "folder" not in name:
+        with sole_writer(place):
+            status, error = finished(start(name, place, out))
+        tally.refused = "yes"
+        if not (status and error.endswith("another process is writing to it")):
+            tally.refused = "no"
+            tally.faults.append(f"{name}: the second writer ended with {status}, {error}")
+    while tally.killed < n_kills and len(tally.faults) < 2:
         process = start(name, place, out)
-        # the time of imports is a good part of it: half of the kills come after the first save
-        if rng.random() < 0.5:
-            while process.poll() is None and not place.exists():
-                time.sleep(0.01)
-            time.sleep(rng.uniform(0.0, 0.3 * length))
-        else:
-            time.sleep(rng.uniform(0.0, length))
+        left = half_written(place)
+        moment(process, place, length, rng)
         process.kill()
         status, error = finished(process)
-        n_killed += status == -9
+        tally.killed += status == -9
+        tally.amid_saves += status == -9 and bool(half_written(place) - left)
+        tally.half_read += n_half_read(place)
         if status not in (-9, 0):
-            faults.append(f"{name}: {error}")
+            tally.faults.append(f"{name}: {error}")
         if status == 0:  # it was faster: the next kills are of another run
-            same = equal(out, alone)
-            faults += [] if same else [f"{name}: other numbers than those of a run left alone"]
-            place.unlink()
+            compare()
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
     status, error = finished(start(name, place, out))
     if status:
-        return n_killed, False, refused, [*faults, f"{name}: {error}"]
-    same = equal(out, alone)
-    if not same:
-        faults.append(f"{name}: other numbers than those of a run left alone")
-    return n_killed, same, refused, faults
+        tally.resumed = False
+        tally.faults.append(f"{name}: {error}")
+    else:
+        compare()
+    return tally
 
 
 def main(argv=None):
     """Kill, resume, compare; return the exit status."""
-    import test_resume
+    import long_runs
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="runs (default: all)")
@@ -114,23 +187,26 @@ def main(argv=None):
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     rows, mishandled = [], []
-    for number, name in enumerate(args.names or test_resume.RUNS):
+    for number, name in enumerate(long_runs.RUNS):
+        if args.names and name not in args.names:
+            continue
         began = time.perf_counter()
         rng = np.random.default_rng([args.seed, number])
         with tempfile.TemporaryDirectory() as folder:
-            killed, resumed, refused, faults = tried(name, args.kills, rng, Path(folder))
-        mishandled += faults
-        said = ["yes" if value else "no" for value in (resumed, refused)]
+            tally = tried(name, args.kills, rng, Path(folder))
+        wrong = len(tally.faults) + tally.half_read
+        mishandled += tally.faults
         rows.append(
-            f"| {name} | {killed} | {said[0]} | {said[1]} | {len(faults)} "
-            f"| {time.perf_counter() - began:.0f} |"
+            f"| {name} | {tally.killed} | {tally.amid_saves} | {'yes' if tally.resumed else 'no'} "
+            f"| {tally.half_read} | {tally.refused} | {wrong} | {time.perf_counter() - began:.0f} |"
         )
+        if tally.half_read:
+            mishandled.append(f"{name}: {tally.half_read} files were half written")
         print(rows[-1], flush=True)
-    head = "| run | killed | same numbers | second writer refused | mishandled | seconds |"
-    table = "\n".join([head, "|---|---|---|---|---|---|", *rows])
-    if not args.names:
-        kept = HERE / "results" / "kill_and_resume.md"
-        kept.write_text(f"# Killed and resumed\n\n{table}\n", encoding="utf-8")
+        if not args.names:
+            table = "\n".join([HEAD, "|---|---|---|---|---|---|---|---|", *rows])
+            kept = HERE / "results" / "kill_and_resume.md"
+            kept.write_text(f"# Killed and resumed\n\n{table}\n", encoding="utf-8")
     for sentence in mishandled:
         print(f"MISHANDLED  {sentence}")
     print(f"{len(rows)} runs, mishandled: {len(mishandled)}")
