@@ -322,3 +322,33 @@ def test_the_folder_is_checked_before_the_table_is_read(capsys):
         assert err == [f"cavity: {folder}: {message}"]
     code, err, _ = fit(capsys, "missing.csv", "--out", "out")
     assert err == ["cavity: missing.csv: No such file or directory"]
+
+
+def test_the_same_command_goes_on_after_it_was_killed(capsys, monkeypatch):
+    simulate(n_genes=20, cells=40)
+    options = ("points.csv", "--bins", 4, "--restarts", 1, "--draws", 40, "--quiet")
+    assert fit(capsys, *options, "--out", "whole")[0] == 0
+    from models.cell_types import fitting
+    from models.commands import _cell_types_report
+
+    def kill(*_):
+        raise SystemError("killed")
+
+    with monkeypatch.context() as killing:
+        killing.setattr(_cell_types_report, "draw_pictures", kill)
+        with pytest.raises(SystemError):
+            fit(capsys, *options, "--out", "out")
+    unfinished = Path("out/.unfinished")
+    assert {path.name for path in unfinished.iterdir()} == {"choice.npz", "fit.npz", "draws.npz"}
+    code, err, _ = fit(capsys, *options, "--out", "out", "--seed", 1)  # another run
+    assert code == 2
+    (line,) = err
+    assert line.startswith(f"cavity: {unfinished / 'choice.npz'}: ")
+    with monkeypatch.context() as watching:  # what is done is not done again
+        watching.setattr(fitting, "ascend", kill)
+        code, err, summary = fit(capsys, *options, "--out", "out")
+    assert (code, err) == (0, [])
+    assert summary["status"] == "CONVERGED"
+    assert not unfinished.exists()
+    for name in ("profiles.csv", "cells.csv", "maps.npy", "bound.csv", "held_out.csv"):
+        assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import shutil
 import sys
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._arguments import add_common, bar, complain, finite, names, positive, say, share, whole
@@ -49,6 +51,7 @@ Files in DIR (those of an earlier run are replaced one by one; summary.json list
   *.png and report.html, which holds all pictures (they need the extra 'plot')
 """
 _EPILOG = """\
+Killed, the same command goes on where it was (from DIR/.unfinished, which it removes at the end).
 Ctrl-C once ends the search and writes the best fit so far (exit code 1), a second time ends at once
 (130). Exit code 1 also if the fit has not converged or there are fewer patterns than types: all is
 written all the same; 2: bad input.
@@ -188,6 +191,7 @@ def _run(arguments: argparse.Namespace, watch: _Watch) -> tuple[Outcome, dict[st
     )
     from ._cell_types_report import draw_pictures, write_report
 
+    _unfinished(arguments).mkdir(exist_ok=True)
     with watch.stage("reading"):
         points = _read(arguments)
     watch.say(f"{arguments.points}: {len(points):,} cells of {len(points.genes):,} genes")
@@ -231,6 +235,8 @@ def _run(arguments: argparse.Namespace, watch: _Watch) -> tuple[Outcome, dict[st
     summary |= {"interrupted": bool(watch.pressed), "files": files}
     write_report(arguments.out, outcome, choice, summary, points.genes, pictures)
     write_summary(arguments.out, summary)
+    if not watch.pressed:
+        shutil.rmtree(_unfinished(arguments))
     watch.say(f"{arguments.out / 'report.html'}: {sum(watch.seconds.values()):.0f} s in all")
     return outcome, summary
 
@@ -267,6 +273,11 @@ def _read(arguments: argparse.Namespace) -> Points:
     return points
 
 
+def _unfinished(arguments: argparse.Namespace) -> Path:
+    """Return the folder from which the same command goes on after it was killed."""
+    return Path(arguments.out) / ".unfinished"
+
+
 def _prior(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the concentrations that were given."""
     given = {
@@ -292,6 +303,7 @@ def _choose(arguments: argparse.Namespace, points: Points, watch: _Watch) -> Typ
         holdout=arguments.holdout,
         bins=arguments.bins,
         key=_keys(arguments.seed)["number of types"],
+        checkpoint=_unfinished(arguments) / "choice.npz",
         progress=watch.bar,
         should_stop=watch,
         **({} if arguments.marks else _prior(arguments)),
@@ -307,6 +319,7 @@ def _fit_space(arguments: argparse.Namespace, points: Points, n_types: int, watc
         restarts=arguments.restarts,
         bins=arguments.bins,
         key=_keys(arguments.seed)["fit"],
+        checkpoint=_unfinished(arguments) / "fit.npz",
         progress=watch.bar,
         should_stop=watch,
         on_failure="ignore",
@@ -324,6 +337,7 @@ def _fit_marked(arguments: argparse.Namespace, points: Points, n_types: int, wat
         restarts=max(1, arguments.restarts),
         bins=arguments.bins,
         key=_keys(arguments.seed)["fit"],
+        checkpoint=_unfinished(arguments) / "fit.npz",
         progress=watch.bar,
         should_stop=watch,
         **_prior(arguments),
@@ -347,6 +361,7 @@ def _sample(
         bins=arguments.bins,
         num_samples=-(-n_draws // SAMPLING["num_chains"]),
         seed=arguments.seed,
+        checkpoint=_unfinished(arguments) / "draws.npz",
         progress=watch.bar,
         should_stop=watch,
         **SAMPLING,
