@@ -97,6 +97,14 @@ def test_kept_rows_are_judged_without_measuring(run, load, tmp_path, monkeypatch
     assert "bench_ksat.py: not kept" in capsys.readouterr().out
 
 
+def test_the_front_page_shows_the_kept_rows(run, capsys):
+    assert run.main(["--kept", "--front"]) == 0
+    printed, provenance, _ = capsys.readouterr().out.strip().rsplit("\n", 2)
+    readme = (FOLDER.parent.parent / "README.md").read_text(encoding="utf-8")
+    assert printed.strip() in readme
+    assert provenance.split(" on ")[0] in " ".join(readme.split())
+
+
 def test_a_script_that_fails_fails_the_run(run, monkeypatch, capsys):
     monkeypatch.setattr(run, "measure", lambda script, out, quick: None)
     assert run.main(["--quick"]) == 1

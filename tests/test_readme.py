@@ -66,7 +66,7 @@ def test_the_commands_are_those_that_are_tried():
         "deep-linear", "ksat", "contact-tracing", "cell-types",
     }  # fmt: skip
     others = [line for line in COMMANDS if line not in CAVITY]
-    assert len(others) == 2 + README.count("python tests/benchmarks/")
+    assert len(others) == 2
 
 
 def test_the_lines_that_install_and_test_are_run_by_the_checks_of_every_change():
