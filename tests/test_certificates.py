@@ -8,6 +8,7 @@ import signal
 import sys
 import types
 import warnings
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -369,6 +370,16 @@ def test_out_is_a_folder_of_tables_that_the_seed_determines(systems, capsys, tmp
     answer = json.loads((tmp_path / "found" / "certificates.json").read_text(encoding="utf-8"))
     assert len(answer["certificates"]) == 2
     assert "two" in (tmp_path / "found" / "perceptron.txt").read_text(encoding="utf-8")
+
+
+def test_what_a_system_found_is_kept_if_the_next_one_has_a_defect(systems, monkeypatch, capsys):
+    def fail(**_):
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr(sys.modules["models.perceptron.certificate"], "certificate", fail)
+    with pytest.raises(KeyError):
+        command(capsys, "ksat", "perceptron", "--out", "found")
+    assert "Agree with itself" in Path("found/ksat.txt").read_text(encoding="utf-8")
 
 
 def test_a_second_writer_is_refused(systems, capsys):

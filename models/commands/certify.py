@@ -70,6 +70,8 @@ def _certify(arguments: argparse.Namespace) -> int:
             )
             found.append(certificate)
             say(arguments, f"{name}: {certificate.summary().verdict}, {certificate.seconds:.0f} s")
+            if arguments.out:  # at once: what a full run found is worth keeping
+                write_text(arguments.out / f"{name}.txt", str(certificate))
     complete = not pressed or len(found) == len(set(arguments.systems or SYSTEMS))
     return _answer(arguments, found, complete and all(one.complete for one in found))
 
@@ -97,8 +99,6 @@ def _answer(arguments: argparse.Namespace, found: list[Certificate], complete: b
         )
     )
     if arguments.out:
-        for certificate in found:
-            write_text(arguments.out / f"{certificate.system}.txt", str(certificate))
         made_by = ", ".join(f"{name} {number}" for name, number in versions.items())
         kind = "full" if arguments.full else "quick"
         last = f"{verdict} ({kind}, seed {arguments.seed}; {made_by})"
