@@ -43,18 +43,33 @@ class SearchTrace(NamedTuple):
     """``(n_sweeps,)`` mean acceptance probability of the proposals."""
 
 
-class SearchResult(NamedTuple):
+class AnnealingResult(NamedTuple):
     """The best configuration at the end of a sweep."""
 
     configuration: Spins
-    """``(n_spins,)`` ±1."""
+    """±1 of the shape of the problem's weights, or ``(n_spins,)``."""
     energy: int
-    """Its number of violated constraints."""
+    """Its number of violated constraints: clauses, or patterns it gets wrong."""
     n_steps: int
     """Proposals."""
     status: Status
     """CONVERGED if nothing is violated, else MAX_STEPS."""
     trace: SearchTrace
+
+    @property
+    def residual(self) -> float:
+        """What has to vanish: the energy."""
+        return float(self.energy)
+
+    @property
+    def weights(self) -> Spins:
+        """The configuration, as learning problems call it."""
+        return self.configuration
+
+    @property
+    def assignment(self) -> Spins:
+        """The configuration, as formulas call it."""
+        return self.configuration
 
 
 def annealed_search(
@@ -67,7 +82,7 @@ def annealed_search(
     should_stop: Stop = never,
     progress: bool | None = None,
     checkpoint: Place | None = None,
-) -> SearchResult:
+) -> AnnealingResult:
     """Look for a configuration that violates nothing, by simulated annealing.
 
     Parameters
@@ -109,7 +124,7 @@ def annealed_search(
             stop=should_stop, progress=progress, keep=keep,
         )  # fmt: skip
     energy, trace = int(found.energies[0]), found.trace
-    return SearchResult(
+    return AnnealingResult(
         found.configurations[0], energy, found.n_steps,
         Status.MAX_STEPS if energy else Status.CONVERGED,
         SearchTrace(trace.beta, trace.energies[:, 0], trace.accept_prob),
@@ -131,22 +146,38 @@ class ReplicatedState(NamedTuple):
     """Sweeps so far, of this run and of those that it went on from."""
 
 
-class ReplicatedSearchResult(NamedTuple):
+class ReplicatedAnnealingResult(NamedTuple):
     """The best configuration of all replicas and of their centre."""
 
     configuration: Spins
-    """``(n_spins,)`` ±1."""
+    """±1 of the shape of the problem's weights, or ``(n_spins,)``."""
     energy: int
-    """Its number of violated constraints."""
+    """Its number of violated constraints: clauses, or patterns it gets wrong."""
     n_steps: int
     """Proposals of this run, over all replicas."""
     status: Status
     """CONVERGED if nothing is violated, else MAX_STEPS."""
     trace: AnnealTrace
+    """Inverse temperature, coupling, energies of the replicas and acceptance, by sweep."""
     replicas: Spins
-    """``(n_replicas, n_spins)`` ±1, of each the best one at the end of a sweep."""
+    """``(n_replicas, ...)`` ±1, of each the best configuration at the end of a sweep."""
     state: ReplicatedState
-    """Hand it back as ``init`` to go on."""
+    """Where the replicas are; hand it back as ``init`` to go on."""
+
+    @property
+    def residual(self) -> float:
+        """What has to vanish: the energy."""
+        return float(self.energy)
+
+    @property
+    def weights(self) -> Spins:
+        """The configuration, as learning problems call it."""
+        return self.configuration
+
+    @property
+    def assignment(self) -> Spins:
+        """The configuration, as formulas call it."""
+        return self.configuration
 
 
 def replicated_search(
@@ -163,7 +194,7 @@ def replicated_search(
     should_stop: Stop = never,
     progress: bool | None = None,
     checkpoint: Place | None = None,
-) -> ReplicatedSearchResult:
+) -> ReplicatedAnnealingResult:
     """Look for a configuration that violates nothing, by annealing coupled replicas.
 
     Parameters
@@ -240,7 +271,7 @@ def replicated_search(
     levels = count_violated(wiring, candidates)[1]
     lowest = int(np.argmin(levels))  # a replica, if the centre is only as good
     energy = int(levels[lowest])
-    return ReplicatedSearchResult(
+    return ReplicatedAnnealingResult(
         candidates[lowest], energy, found.n_steps,
         Status.MAX_STEPS if energy else Status.CONVERGED, found.trace, found.configurations, state,
     )  # fmt: skip

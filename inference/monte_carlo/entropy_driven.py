@@ -102,18 +102,38 @@ def check_walk(walk: Walk[Any], n_spins: int, shapes: tuple[tuple[int, ...], ...
     return walk
 
 
-class EntropyDrivenResult(NamedTuple, Generic[M]):
-    """Where a walk ended, and the walk itself, which can go on."""
+class SearchResult(NamedTuple, Generic[M]):
+    """The best configuration of an entropy-driven search, and the walk itself, which can go on."""
 
     configuration: Spins
-    """``(n,)`` ±1, the reference of lowest energy."""
+    """±1 of the shape of the problem's weights, or ``(n,)``: the reference of lowest energy."""
     energy: int
+    """Its number of violated constraints: clauses, or patterns it gets wrong."""
     n_steps: int
     """Proposals, each of which ran message passing."""
     status: Status
-    """CONVERGED if the energy is 0, else MAX_STEPS."""
-    trace: EntropyDrivenTrace
-    walk: Walk[M]
+    """CONVERGED if the energy is 0, CONTRADICTION if unit propagation refutes a formula, else
+    MAX_STEPS."""
+    trace: EntropyDrivenTrace | None
+    """Free and local entropies are sums over the spins (those that unit clauses leave free), in
+    nats; None after a contradiction."""
+    walk: Walk[M] | None
+    """Hand it back as ``init`` to go on; None after a contradiction."""
+
+    @property
+    def residual(self) -> float:
+        """What has to vanish: the energy."""
+        return float(self.energy)
+
+    @property
+    def weights(self) -> Spins:
+        """The configuration, as learning problems call it."""
+        return self.configuration
+
+    @property
+    def assignment(self) -> Spins:
+        """The configuration, as formulas call it."""
+        return self.configuration
 
 
 def entropy_driven_monte_carlo(
@@ -129,7 +149,7 @@ def entropy_driven_monte_carlo(
     should_stop: Stop = never,
     progress: bool | None = None,
     keep: Keeper = NOWHERE,
-) -> EntropyDrivenResult[M]:
+) -> SearchResult[M]:
     """Move a reference uphill in local free entropy until its energy is zero.
 
     Parameters
@@ -165,7 +185,7 @@ def entropy_driven_monte_carlo(
 
     Returns
     -------
-    EntropyDrivenResult
+    SearchResult
         A move is accepted if the free entropy does not decrease.
 
     Raises
@@ -228,7 +248,7 @@ def entropy_driven_monte_carlo(
             keep.offer(so_far)
     walk.best = best
     keep.offer(so_far, last=True)
-    return EntropyDrivenResult(
+    return SearchResult(
         best.copy(), lowest, walk.n_steps - first,
         Status.CONVERGED if lowest == 0 else Status.MAX_STEPS, _trace(walk), walk,
     )  # fmt: skip

@@ -32,8 +32,10 @@ In reading order:
 """
 
 from inference.message_passing.local_entropy import LocalEntropy
+from inference.monte_carlo.annealed_search import AnnealingResult, ReplicatedAnnealingResult
+from inference.monte_carlo.entropy_driven import SearchResult
 
-from .annealing import AnnealingResult, simulated_annealing
+from .annealing import simulated_annealing
 from .enumeration import ExactCounts, count_solutions, exact_marginals
 from .formula import Formula, planted_formula, random_formula
 from .propagation import (
@@ -44,10 +46,10 @@ from .propagation import (
     propagate_units,
     survey_propagation,
 )
-from .robust_ensemble import ReplicatedAnnealingResult, replicated_annealing
+from .robust_ensemble import replicated_annealing
 from .rounds import compile_kernels, solve
 from .sampler import local_entropy_kernel
-from .search import SearchResult, entropy_driven_monte_carlo
+from .search import entropy_driven_monte_carlo
 from .solvers import Decimation, Satisfiability, SolverResult, decimate, local_search, reinforce
 from .surroundings import local_entropy
 from .theory import THRESHOLDS, Thresholds, annealed_entropy, first_moment_threshold

@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from numpy.typing import ArrayLike
 
 from inference.checkpoints import Place
-from inference.checks import Spins
-from inference.monte_carlo.annealed_search import SearchTrace, annealed_search
+from inference.monte_carlo.annealed_search import AnnealingResult, annealed_search
 from inference.monte_carlo.constraint_counts import clause_wiring
 from inference.progress import Stop, never
 from inference.schedules import Schedule
-from inference.status import Status
 
 from .formula import Formula, check_assignment
-
-
-class AnnealingResult(NamedTuple):
-    """The best assignment of a run."""
-
-    assignment: Spins
-    """``(n_variables,)`` ±1."""
-    energy: int
-    """Clauses that it violates, counted on the formula itself."""
-    n_steps: int
-    """Proposals."""
-    status: Status
-    """CONVERGED if the energy is 0, else MAX_STEPS."""
-    trace: SearchTrace
-
-    @property
-    def residual(self) -> float:
-        """What has to vanish: the energy."""
-        return float(self.energy)
-
-    @property
-    def weights(self) -> Spins:
-        """The assignment, as solvers of other problems call it."""
-        return self.assignment
 
 
 def simulated_annealing(
@@ -101,7 +73,4 @@ def simulated_annealing(
         clause_wiring(formula.system), betas=betas, n_sweeps=n_sweeps, seed=seed, init=first,
         should_stop=should_stop, progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
-    assignment = found.configuration
-    return AnnealingResult(
-        assignment, formula.energy(assignment), found.n_steps, found.status, found.trace
-    )
+    return found._replace(energy=formula.energy(found.configuration))

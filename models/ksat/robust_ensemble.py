@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from numpy.typing import ArrayLike
 
 from inference.checkpoints import Place
-from inference.checks import Spins, plus_minus_one
-from inference.monte_carlo.annealed_search import ReplicatedState, replicated_search
+from inference.checks import plus_minus_one
+from inference.monte_carlo.annealed_search import (
+    ReplicatedAnnealingResult,
+    ReplicatedState,
+    replicated_search,
+)
 from inference.monte_carlo.constraint_counts import clause_wiring
-from inference.monte_carlo.single_spin import AnnealTrace, Centre, SweepKernel
+from inference.monte_carlo.single_spin import Centre, SweepKernel
 from inference.progress import Stop, never
 from inference.schedules import Schedule
-from inference.status import Status
 
 from .formula import Formula
-
-
-class ReplicatedAnnealingResult(NamedTuple):
-    """The best assignment of all replicas and their centre."""
-
-    assignment: Spins
-    """``(n_variables,)`` ±1."""
-    energy: int
-    """Clauses that it violates, counted on the formula itself."""
-    n_steps: int
-    """Proposals of this run, over all replicas."""
-    status: Status
-    """CONVERGED if the energy is 0, else MAX_STEPS."""
-    trace: AnnealTrace
-    """Inverse temperature, coupling, energies of the replicas and acceptance, by sweep."""
-    replicas: Spins
-    """``(n_replicas, n_variables)`` ±1, of each the best assignment at the end of a sweep."""
-    state: ReplicatedState
-    """Where the replicas are; hand it back as ``init`` to go on."""
-
-    @property
-    def residual(self) -> float:
-        """What has to vanish: the energy."""
-        return float(self.energy)
-
-    @property
-    def weights(self) -> Spins:
-        """The assignment, as solvers of other problems call it."""
-        return self.assignment
 
 
 def replicated_annealing(
@@ -130,8 +102,4 @@ def replicated_annealing(
         n_sweeps=n_sweeps, centre=centre, kernel=kernel, seed=seed, init=init,
         should_stop=should_stop, progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
-    assignment = found.configuration
-    return ReplicatedAnnealingResult(
-        assignment, formula.energy(assignment), found.n_steps, found.status, found.trace,
-        found.replicas, found.state,
-    )  # fmt: skip
+    return found._replace(energy=formula.energy(found.configuration))

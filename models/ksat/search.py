@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,9 +19,9 @@ from inference.message_passing.clause_messages import (
 )
 from inference.message_passing.clause_system import ClauseSystem, n_violated
 from inference.monte_carlo.entropy_driven import (
-    EntropyDrivenTrace,
     Look,
     Proposals,
+    SearchResult,
     Surroundings,
     Walk,
     check_walk,
@@ -41,35 +40,6 @@ _MOST_SWEEPS = 200
 """Of message passing around one reference; a proposal that needs more is rejected."""
 
 
-class SearchResult(NamedTuple):
-    """The best assignment of an entropy-driven search."""
-
-    assignment: Spins
-    """``(n_variables,)`` ±1."""
-    energy: int
-    """Its number of violated clauses."""
-    n_steps: int
-    """Proposals."""
-    status: Status
-    """CONVERGED if every clause holds, CONTRADICTION if unit propagation refutes the formula, else
-    MAX_STEPS."""
-    trace: EntropyDrivenTrace | None
-    """Free and local entropies are sums over the variables that unit clauses leave free, in nats;
-    None after a contradiction."""
-    walk: Walk[Floats] | None
-    """Hand it back as ``init`` to go on; None after a contradiction."""
-
-    @property
-    def residual(self) -> float:
-        """What has to vanish: the energy."""
-        return float(self.energy)
-
-    @property
-    def weights(self) -> Spins:
-        """The assignment, by the name that learning problems give it."""
-        return self.assignment
-
-
 def entropy_driven_monte_carlo(
     formula: Formula,
     *,
@@ -85,7 +55,7 @@ def entropy_driven_monte_carlo(
     should_stop: Stop = never,
     progress: bool | None = None,
     checkpoint: Place | None = None,
-) -> SearchResult:
+) -> SearchResult[Floats]:
     """Look for a solution by following the local entropy.
 
     Parameters
@@ -160,9 +130,7 @@ def entropy_driven_monte_carlo(
             keep=keep,
         )  # fmt: skip
     assignment = merged(units.values, units.left, found.configuration)
-    return SearchResult(
-        assignment, formula.energy(assignment), found.n_steps, found.status, found.trace, found.walk
-    )
+    return found._replace(configuration=assignment, energy=formula.energy(assignment))
 
 
 def _clause_look(system: ClauseSystem, tol: float, damping: float, seed: int) -> Look[Floats]:

@@ -30,8 +30,10 @@ In reading order:
 """
 
 from inference.message_passing.local_entropy import LocalEntropy
+from inference.monte_carlo.annealed_search import AnnealingResult, ReplicatedAnnealingResult
+from inference.monte_carlo.entropy_driven import SearchResult
 
-from .annealing import AnnealingResult, simulated_annealing
+from .annealing import simulated_annealing
 from .discretised import DiscretisedResult, focusing_bp_discretised
 from .enumeration import ExactCounts, Solutions, enumerate_solutions, exact_marginals
 from .focusing import FocusingResult, focusing_bp
@@ -39,9 +41,9 @@ from .problem import Problem, random_patterns, teacher_student
 from .propagation import BeliefResult, belief_propagation
 from .protocols import pseudo_reinforcement, scoping, standard_reinforcement
 from .replicated_descent import replicated_sgd
-from .robust_ensemble import ReplicatedAnnealingResult, replicated_annealing
+from .robust_ensemble import replicated_annealing
 from .sampler import local_entropy_kernel
-from .search import SearchResult, entropy_driven_monte_carlo
+from .search import entropy_driven_monte_carlo
 from .surroundings import local_entropy
 
 __all__ = [

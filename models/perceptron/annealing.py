@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from numpy.typing import ArrayLike
 
 from inference.checkpoints import Place
-from inference.checks import Spins
-from inference.monte_carlo.annealed_search import SearchTrace, annealed_search
+from inference.monte_carlo.annealed_search import AnnealingResult, annealed_search
 from inference.monte_carlo.constraint_counts import ThresholdVotes, threshold_votes
 from inference.progress import Stop, never
 from inference.schedules import Schedule
-from inference.status import Status
 
 from .problem import Problem, check_weights
-
-
-class AnnealingResult(NamedTuple):
-    """The best weights of a run."""
-
-    weights: Spins
-    """±1 of the shape of the problem's weights."""
-    energy: int
-    """Patterns that they get wrong, counted on the problem itself."""
-    n_steps: int
-    """Proposals."""
-    status: Status
-    """CONVERGED if the energy is 0, else MAX_STEPS."""
-    trace: SearchTrace
-
-    @property
-    def residual(self) -> float:
-        """What has to vanish: the energy."""
-        return float(self.energy)
 
 
 def vote_wiring(problem: Problem) -> ThresholdVotes:
@@ -104,6 +81,4 @@ def simulated_annealing(
         should_stop=should_stop, progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
     weights = found.configuration.reshape(problem.weights_shape)
-    return AnnealingResult(
-        weights, problem.energy(weights), found.n_steps, found.status, found.trace
-    )
+    return found._replace(configuration=weights, energy=problem.energy(weights))

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from inference.checkpoints import Place
-from inference.checks import Spins, plus_minus_one
-from inference.monte_carlo.annealed_search import ReplicatedState, replicated_search
-from inference.monte_carlo.single_spin import AnnealTrace, Centre, SweepKernel
+from inference.checks import plus_minus_one
+from inference.monte_carlo.annealed_search import (
+    ReplicatedAnnealingResult,
+    ReplicatedState,
+    replicated_search,
+)
+from inference.monte_carlo.single_spin import Centre, SweepKernel
 from inference.progress import Stop, never
 from inference.schedules import Schedule
-from inference.status import Status
 
 from .annealing import vote_wiring
 from .problem import Problem
-
-
-class ReplicatedAnnealingResult(NamedTuple):
-    """The best weights of all replicas and their centre."""
-
-    weights: Spins
-    """±1 of the shape of the problem's weights."""
-    energy: int
-    """Patterns that they get wrong, counted on the problem itself."""
-    n_steps: int
-    """Proposals of this run, over all replicas."""
-    status: Status
-    """CONVERGED if the energy is 0, else MAX_STEPS."""
-    trace: AnnealTrace
-    """Inverse temperature, coupling, energies of the replicas and acceptance, by sweep."""
-    replicas: Spins
-    """``(n_replicas, *weights_shape)`` ±1, of each the best weights at the end of a sweep."""
-    state: ReplicatedState
-    """Where the replicas are; hand it back as ``init`` to go on."""
-
-    @property
-    def residual(self) -> float:
-        """What has to vanish: the energy."""
-        return float(self.energy)
 
 
 def replicated_annealing(
@@ -133,7 +110,8 @@ def replicated_annealing(
         should_stop=should_stop, progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
     weights = found.configuration.reshape(shape)
-    return ReplicatedAnnealingResult(
-        weights, problem.energy(weights), found.n_steps, found.status, found.trace,
-        np.reshape(found.replicas, (-1, *shape)), found.state,
-    )  # fmt: skip
+    return found._replace(
+        configuration=weights,
+        energy=problem.energy(weights),
+        replicas=np.reshape(found.replicas, (-1, *shape)),
+    )

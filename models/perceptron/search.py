@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,9 +12,9 @@ from inference.checkpoints import Place, kept
 from inference.checks import Floats, Spins, positive
 from inference.kernels import random_state, uniform
 from inference.monte_carlo.entropy_driven import (
-    EntropyDrivenTrace,
     Look,
     Proposals,
+    SearchResult,
     Surroundings,
     Walk,
     check_walk,
@@ -22,7 +22,6 @@ from inference.monte_carlo.entropy_driven import (
 )
 from inference.monte_carlo.entropy_driven import entropy_driven_monte_carlo as walk_uphill
 from inference.progress import Stop, never
-from inference.status import Status
 
 from .dense_messages import (
     DenseMessages,
@@ -42,28 +41,6 @@ _MOST_SWEEPS = 200
 """Of message passing around one reference; a proposal that needs more is rejected."""
 
 
-class SearchResult(NamedTuple):
-    """The best weights of a search."""
-
-    weights: Spins
-    """±1, of the shape of the problem's weights."""
-    energy: int
-    """Number of errors."""
-    n_steps: int
-    """Proposals."""
-    status: Status
-    """CONVERGED if there is no error, else MAX_STEPS."""
-    trace: EntropyDrivenTrace
-    """Free and local entropies are sums over the weights, in nats."""
-    walk: Walk[Any]
-    """Hand it back as ``init`` to go on."""
-
-    @property
-    def residual(self) -> float:
-        """What has to vanish: the energy."""
-        return float(self.energy)
-
-
 def entropy_driven_monte_carlo(
     problem: Problem,
     *,
@@ -78,7 +55,7 @@ def entropy_driven_monte_carlo(
     should_stop: Stop = never,
     progress: bool | None = None,
     checkpoint: Place | None = None,
-) -> SearchResult:
+) -> SearchResult[Any]:
     """Look for weights without errors by following the local entropy.
 
     Parameters
@@ -149,7 +126,7 @@ def entropy_driven_monte_carlo(
             keep=keep,
         )  # fmt: skip
     weights = found.configuration.reshape(problem.weights_shape)
-    return SearchResult(weights, found.energy, found.n_steps, found.status, found.trace, found.walk)
+    return found._replace(configuration=weights)
 
 
 def _message_shapes(problem: Problem) -> tuple[tuple[int, ...], ...]:
