@@ -191,7 +191,7 @@ def evidence_by_weights(setting: Setting) -> list[Row]:
         x, y, _ = data_set(1, n_outputs, 3)
         architecture = Architecture(widths, n_outputs=n_outputs)
         found = solvers.posterior(compress(x, y, architecture), architecture, _BETA)
-        drawn = Predictive(network.weights_model, num_samples=setting.draws(40_000, 400_000))
+        drawn = Predictive(network.weights_model, num_samples=setting.draws(20_000, 400_000))
         f = drawn(setting.key(f"weights {n_outputs}"), x, None, architecture, _BETA)["f"]
         density = _normal_density(y, np.asarray(f))
         name = f"evidence, {n_outputs} outputs, {widths}"
@@ -316,7 +316,7 @@ def convolutions(setting: Setting) -> list[Row]:
         _IMAGES, _LABELS, _CONV, _BETA, method="laplace", key=setting.key("laplace")
     )
     model = partial(conv_network.conv_weights_model, _IMAGES, None, _CONV, _BETA)
-    drawn = Predictive(model, num_samples=setting.draws(40_000, 400_000))(setting.key("weights"))
+    drawn = Predictive(model, num_samples=setting.draws(10_000, 400_000))(setting.key("weights"))
     density = _normal_density(_LABELS[:, None], np.asarray(drawn["f"]))
     return [
         *estimates("log evidence", _evidence(found)[0], *_evidence(weighted)),
