@@ -186,7 +186,7 @@ def _count_clauses(wiring: Clauses, spins: Spins, counts: ClauseCounts, energies
     for replica in range(spins.shape[0]):
         for clause in range(wiring.offsets.size - 1):
             edges = range(wiring.offsets[clause], wiring.offsets[clause + 1])
-            n_true = variables = 0
+            n_true, variables = 0, np.int64(0)
             for edge in edges:
                 code = wiring.literals[edge]
                 if spins[replica, code >> 1] == 1 - 2 * (code & 1):

@@ -36,7 +36,19 @@ def _count_bits(typing_context: Any, word: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
-_popcount: Any = intrinsic(_count_bits)
+_one_instruction: Any = intrinsic(_count_bits)
+
+
+def _popcount(word: Any) -> int:
+    return int(word).bit_count()  # where nothing is compiled
+
+
+@overload(_popcount)  # type: ignore[untyped-decorator]
+def _typed_popcount(word: Any) -> Callable[..., Any]:
+    def count(word: Any) -> Any:
+        return _one_instruction(word)
+
+    return count
 
 
 def _vote_change(wiring: Any, counts: Any, replica: int, site: int, spin: int) -> Any:
@@ -108,13 +120,15 @@ def _clause_flip(wiring: Any, counts: Any, replica: int, site: int, spin: int) -
 
 
 def _change(wiring: Any, counts: Any, replica: int, site: int, spin: int) -> int:
-    """Return what flipping a spin adds to the energy, in compiled code."""
-    raise NotImplementedError
+    """Return what flipping a spin adds to the energy."""
+    change: Any = _vote_change if isinstance(wiring, ThresholdVotes) else _clause_change
+    return change(wiring, counts, replica, site, spin)
 
 
 def _flip(wiring: Any, counts: Any, replica: int, site: int, spin: int) -> None:
-    """Bring the counts up to date for a spin that leaves the value ``spin``, in compiled code."""
-    raise NotImplementedError
+    """Bring the counts up to date for a spin that leaves the value ``spin``."""
+    flip = _vote_flip if isinstance(wiring, ThresholdVotes) else _clause_flip
+    flip(wiring, counts, replica, site, spin)
 
 
 @overload(_change)  # type: ignore[untyped-decorator]
