@@ -1,13 +1,7 @@
 """A library with one function wrong is found out, by the comparison that is to see it."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.append(str(Path(__file__).parent / "campaign"))
-
-from faults import FAULTS, compare, planted
+from campaign.faults import FAULTS, compare, planted
 
 from models.commands.certify import SYSTEMS
 
