@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +24,7 @@ import numpy as np
 
 from .files import PathLike, replacing, sole_writer
 from .progress import Stop, never
+from .storage import read_arrays
 
 SCHEMA_VERSION = 1
 EVERY = 10.0
@@ -202,13 +202,12 @@ def _write(path: Path, header: dict[str, Any], state: Any) -> None:
 
 def _read(path: Path, header: dict[str, Any]) -> Any:
     try:
-        # np.load itself does not close a file that it cannot read
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            written = json.loads(str(file["text"]))
-            version, owner = written["schema_version"], (written["run"], written["digest"])
-            if version == SCHEMA_VERSION:
-                state = _unpacked(written["state"], file)
-    except (ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as fault:
+        arrays = read_arrays(path)
+        written = json.loads(str(arrays["text"]))
+        version, owner = written["schema_version"], (written["run"], written["digest"])
+        if version == SCHEMA_VERSION:
+            state = _unpacked(written["state"], arrays)
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
         raise ValueError(f"{path}: no checkpoint, or a damaged one") from fault
     if version != SCHEMA_VERSION:
         raise ValueError(f"{path}: expected schema_version {SCHEMA_VERSION}, got {version!r}")

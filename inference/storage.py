@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib
 import importlib.util
 import io
@@ -27,6 +28,8 @@ SCHEMA_VERSION = 1
 _MAX_SHOWN = 10
 _SCHEMA = "schema_version"
 _LIBRARY = "cavity_version"
+_SEAL = b"\ncavity sha256 "
+"""At the end of a file, before the digest of all before it."""
 
 Attribute = str | int | float
 
@@ -209,6 +212,35 @@ def _complaint(cell: str) -> str:
     return f"expected {kind}, got {shown!r}"
 
 
+def read_arrays(path: PathLike) -> dict[str, np.ndarray[Any, Any]]:
+    """Read all arrays of an ``npz`` file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    ValueError
+        ``PATH: ...`` if it is no such file or a damaged one, or if it holds pickled objects.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "a.npz"
+    ...     np.savez(path, spins=np.array([1, -1]))
+    ...     arrays = read_arrays(path)
+    >>> arrays["spins"].tolist()
+    [1, -1]
+    """
+    # np.load itself does not close a file that it cannot read
+    with Path(path).open("rb") as raw:
+        try:
+            with np.load(raw, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except Exception as fault:  # those of zipfile, zlib, NumPy and the parser of its headers
+            raise ValueError(f"{os.fspath(path)}: no npz file, or a damaged one") from fault
+
+
 def save(data: Any, path: PathLike, *, attrs: Mapping[str, Attribute] | None = None) -> Path:
     """Write an ArviZ data container to a netCDF file.
 
@@ -258,6 +290,7 @@ def save(data: Any, path: PathLike, *, attrs: Mapping[str, Attribute] | None = N
         data.to_netcdf(str(partial), engine="h5netcdf")
         with h5netcdf.File(partial, "a") as file:
             file.attrs.update({**stamps, _SCHEMA: SCHEMA_VERSION, _LIBRARY: _library_version()})
+        _seal(partial)
     return target
 
 
@@ -282,22 +315,19 @@ def load(path: PathLike) -> Any:
     OSError
         If the file cannot be opened.
     ValueError
-        If it is not a netCDF file written by :func:`save` in a layout known to this version.
+        If it is not a netCDF file written by :func:`save` in a layout known to this version, or
+        no longer what was written.
     """
     h5netcdf = _import_h5netcdf()
-    with open(path, "rb"):  # a missing or locked file is an OSError, damaged contents are not
-        pass
-    try:
-        with h5netcdf.File(path, "r") as file:
-            found = file.attrs.get(_SCHEMA)
-            writer = file.attrs.get(_LIBRARY)
-    except OSError as fault:
-        raise ValueError(f"{os.fspath(path)}: not a netCDF file, or a damaged one") from fault
-    if found is None:
+    # numbers of HDF5 have no check of their own, and its library hangs in some damaged files
+    if not _is_sealed(path):
         raise ValueError(
-            f"{os.fspath(path)}: no attribute {_SCHEMA!r}; only files written by "
-            "inference.storage.save can be read"
+            f"{os.fspath(path)}: only files that inference.storage.save wrote, and nobody changed, "
+            "can be read; this one is another file or a damaged one"
         )
+    with h5netcdf.File(path, "r") as file:
+        found = file.attrs[_SCHEMA]
+        writer = file.attrs[_LIBRARY]
     if found != SCHEMA_VERSION:
         raise ValueError(
             f"{os.fspath(path)}: expected {_SCHEMA} {SCHEMA_VERSION}, got {found} "
@@ -306,6 +336,27 @@ def load(path: PathLike) -> Any:
     from .interop import read_netcdf
 
     return read_netcdf(path)
+
+
+def _seal(path: Path) -> None:
+    """Add a digest of the file at its end, where HDF5 does not look."""
+    with path.open("r+b") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+        file.seek(0, os.SEEK_END)
+        file.write(_SEAL + digest)
+
+
+def _is_sealed(path: PathLike) -> bool:
+    """Return whether a file is as :func:`_seal` left it."""
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        left = file.seek(0, os.SEEK_END) - len(_SEAL) - total.digest_size
+        file.seek(0)
+        while left > 0:
+            part = file.read(min(left, 1 << 20))
+            total.update(part)
+            left -= len(part)
+        return file.read() == _SEAL + total.digest()
 
 
 def _import_h5netcdf() -> Any:

@@ -250,19 +250,35 @@ def test_only_containers_are_saved(tmp_path):
         save({"x": np.zeros((2, 3))}, tmp_path / "run.nc")
 
 
-def test_only_own_files_of_a_known_layout_are_loaded(container, tmp_path):
-    path = save(container, tmp_path / "run.nc")
-    with h5netcdf.File(path, "a") as file:
-        file.attrs["schema_version"] = 99
+def test_only_own_files_of_a_known_layout_are_loaded(container, tmp_path, monkeypatch):
+    path = tmp_path / "run.nc"
+    with monkeypatch.context() as future:
+        future.setattr("inference.storage.SCHEMA_VERSION", 99)
+        save(container, path)
     with pytest.raises(ValueError, match=r"run\.nc: expected schema_version 1, got 99 \(written"):
         load(path)
-    with h5netcdf.File(path, "a") as file:
-        del file.attrs["schema_version"]
-    with pytest.raises(ValueError, match=r"run\.nc: no attribute 'schema_version'"):
-        load(path)
-    path.write_text("no netCDF")
-    with pytest.raises(ValueError, match=r"run\.nc: not a netCDF file"):
-        load(path)
+    save(container, path)
+    whole = path.read_bytes()
+    with h5netcdf.File(path, "a") as file:  # what is at the end disturbs no other program
+        file.attrs["seed"] = 99
+    # a number is changed, the end or all of it is missing, something follows, another file
+    place = whole.index(posterior_array(container, "double").tobytes()[:64])
+    changed = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+    contents = [
+        path.read_bytes(),
+        changed,
+        whole[:-1],
+        whole[:-60],
+        b"",
+        whole + b" ",
+        b"no netCDF",
+    ]
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=r"run\.nc: only files that inference.storage.save wrote"
+        ):
+            load(path)
     path.unlink()
     with pytest.raises(FileNotFoundError):
         load(path)

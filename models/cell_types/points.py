@@ -95,9 +95,9 @@ class Window:
     def contains(self, position: ArrayLike) -> NDArray[np.bool_]:
         """Return which of the ``(n, 2)`` positions lie in the window; its border belongs to it."""
         places = np.asarray(position, np.float64)
-        inside: NDArray[np.bool_] = np.all(
-            (places >= self.lower) & (places <= self.lower + self.extent), axis=1
-        )
+        # not lower + extent, which rounding may leave below the border
+        upper = np.array([self.x_range[1], self.y_range[1]])
+        inside: NDArray[np.bool_] = np.all((places >= self.lower) & (places <= upper), axis=1)
         if self.mask is not None:
             column, row = self.cell(places, self.mask.shape[1], self.mask.shape[0]).T
             inside &= self.mask[row, column]

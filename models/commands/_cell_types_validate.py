@@ -75,14 +75,17 @@ def add_validate(verbs: Any) -> None:
 def _validate(arguments: argparse.Namespace) -> None:
     from models.cell_types import permutation_test, read_profiles
 
-    test = permutation_test(
-        read_profiles(arguments.profiles),
-        read_profiles(arguments.reference),
-        transform=arguments.transform,
-        min_common=arguments.min_common,
-        n_permutations=arguments.permutations,
-        seed=arguments.seed,
-    )
+    tables = read_profiles(arguments.profiles), read_profiles(arguments.reference)
+    try:
+        test = permutation_test(
+            *tables,
+            transform=arguments.transform,
+            min_common=arguments.min_common,
+            n_permutations=arguments.permutations,
+            seed=arguments.seed,
+        )
+    except ValueError as fault:
+        raise ValueError(f"{arguments.profiles}, {arguments.reference}: {fault}") from None
     rows = _rows(test)
     if arguments.out:
         write_table(arguments.out, COLUMNS, rows)

@@ -10,7 +10,9 @@ from ._arguments import names, number
 
 if TYPE_CHECKING:
     from inference.checks import Floats
+    from inference.storage import Table
 
+_LARGEST = 1e150
 METHODS = ("auto", "quadrature", "laplace", "smc", "prior")
 
 
@@ -46,9 +48,12 @@ def inputs_and_targets(
     """
     from inference.storage import read_table
 
-    table = read_table(path)
+    table = _checked(path, read_table(path))
     inputs = tuple(name for name in table.columns if name not in targets)
-    x, y = table.select(inputs), table.select(targets)
+    try:
+        x, y = table.select(inputs), table.select(targets)
+    except ValueError as fault:
+        raise ValueError(f"{path}:1: header: {fault}") from None
     if not inputs:
         raise ValueError(f"{path}: every column is a target, no input is left")
     return inputs, x, y
@@ -66,7 +71,7 @@ def new_inputs(
     """
     from inference.storage import read_table
 
-    table = read_table(path)
+    table = _checked(path, read_table(path))
     missing = [name for name in inputs if name not in table.columns]
     if missing:
         raise ValueError(
@@ -75,6 +80,17 @@ def new_inputs(
         )
     known = all(name in table.columns for name in targets)
     return table.select(inputs), table.select(targets) if known else None
+
+
+def _checked(path: str, table: Table) -> Table:
+    """Refuse numbers whose squares overflow."""
+    for name, column in zip(table.columns, table.values.T):
+        if abs(column).max() > _LARGEST:
+            raise ValueError(
+                f"{path}: column {name!r}: expected numbers of at most {_LARGEST:g}, got "
+                f"{abs(column).max():g}; choose other units"
+            )
+    return table
 
 
 def widths(text: str) -> tuple[int, ...]:

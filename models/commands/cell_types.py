@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("gene", "x", "y", "area", "orientation", "eccentricity", "intensity", "density")
 
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How such files begin."""
+
 
 def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of the system and their arguments."""
@@ -115,6 +118,9 @@ def _gene_names(arguments: argparse.Namespace) -> list[str]:
 
 
 def _read_image(path: str) -> Any:
+    import logging
+    import warnings
+
     try:
         from imageio.v3 import imread  # comes with scikit-image
     except ImportError:
@@ -122,8 +128,12 @@ def _read_image(path: str) -> Any:
             "reading images needs scikit-image, the extra 'images': pip install 'cavity[images]'"
         ) from None
     content = Path(path).read_bytes()
+    plugin = "tifffile" if content[:4] in _TIFF else "pillow"  # others are tried, loudly
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else on standard error
     try:
-        return imread(content, extension=Path(path).suffix.lower() or ".png")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damage: what can be read is read
+            return imread(content, plugin=plugin)
     except Exception:  # every format has errors of its own
         raise ValueError(f"{path}: expected an image (PNG, TIFF, JPEG), got another file") from None
 

@@ -114,9 +114,13 @@ def _risk(arguments: argparse.Namespace) -> None:
     for line in study.description:
         say(arguments, line)
     network, epidemic, fitted, fit_status = _parameters(arguments, study)
-    result = infer(
-        network, study.observations, epidemic, on_failure="ignore", progress=bar(arguments)
-    )
+    try:
+        result = infer(
+            network, study.observations, epidemic, on_failure="ignore", progress=bar(arguments)
+        )
+    except MemoryError as fault:
+        size = f"{network.n_people:,} people, {network.n_days:,} days"
+        raise MemoryError(f"{arguments.contacts}, {arguments.tests}: {size}") from fault
     say(
         arguments,
         f"belief propagation: {result.status.name}, {result.n_steps} sweeps, last change "

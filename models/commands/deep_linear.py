@@ -68,8 +68,12 @@ def _evidence(arguments: argparse.Namespace) -> None:
     architecture = Architecture(
         arguments.widths, n_outputs=len(targets), precisions=arguments.precisions
     )
+    try:
+        data = compress(x, y, architecture)
+    except ValueError as fault:
+        raise ValueError(f"{arguments.train}: {fault}") from None
     result = posterior(
-        compress(x, y, architecture),
+        data,
         architecture,
         arguments.beta,
         method=arguments.method,

@@ -21,6 +21,7 @@ from inference.checkpoints import digest
 from inference.checks import one_of, positive_int
 from inference.files import replacing
 from inference.progress import progress_bar
+from inference.storage import read_arrays
 
 from .epidemic import Epidemic
 from .policy_run import Campaign, Run, run_policy
@@ -259,13 +260,16 @@ def _write(path: Path, run: Run, setting: str) -> None:
 
 
 def _read(path: Path, setting: str) -> Run:
-    with np.load(path) as file:
-        if str(file["setting"]) != setting:
-            raise ValueError(
-                f"{path}: holds a run with another setting; choose another folder or remove it"
-            )
-        outbreak = Outbreak(
-            file["infection_day"], file["recovery_day"], file["infector"], int(file["n_days"])
+    arrays = read_arrays(path)
+    missing = [name for name in ("setting", *_CURVES, *Outbreak._fields) if name not in arrays]
+    if missing:
+        raise ValueError(f"{path}: expected a run, got a file without {', '.join(missing)}")
+    if str(arrays["setting"]) != setting:
+        raise ValueError(
+            f"{path}: holds a run with another setting; choose another folder or remove it"
         )
-        kept: dict[str, Any] = {name: file[name] for name in _CURVES}
-        return Run(**kept, outbreak=outbreak)
+    outbreak = Outbreak(
+        arrays["infection_day"], arrays["recovery_day"], arrays["infector"], int(arrays["n_days"])
+    )
+    kept: dict[str, Any] = {name: arrays[name] for name in _CURVES}
+    return Run(**kept, outbreak=outbreak)

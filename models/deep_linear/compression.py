@@ -20,6 +20,7 @@ from inference.precision import require_x64
 from .arrays import checked_arrays, checked_targets, scaled_inputs
 from .theory import Architecture
 
+_LARGEST = 1e150
 _RANK_TOLERANCE = 1e-10  # singular values of X below this share of the largest are rounding
 _KERNEL_TOLERANCE = 1e-12  # the same for eigenvalues of a given kernel, which hold its rounding
 _SYMMETRY_TOLERANCE = 1e-8
@@ -118,6 +119,8 @@ def compress(
     """
     require_x64("compress")
     inputs, targets, tests = checked_arrays(x, y, architecture, x_test)
+    _check_squares("x", inputs)
+    _check_squares("y", targets)
     n_samples = inputs.shape[0]
     scaled = scaled_inputs(inputs, architecture)
     n_features = scaled.shape[1]
@@ -176,6 +179,7 @@ def with_test_inputs(
     n_inputs = basis.shape[1] - bool(architecture.bias_scale)
     if tests.shape[1] != n_inputs:
         raise ValueError(f"x_test: expected {n_inputs} columns as in x, got {tests.shape[1]}")
+    _check_squares("x_test", tests)
     tests = scaled_inputs(tests, architecture)
     coordinates = tests @ basis.T
     full = basis.shape[0] == basis.shape[1]
@@ -290,6 +294,15 @@ def _test_kernel(
             f"positive kernel, got the eigenvalue {values[0]:.6g} of their Schur complement"
         )
     return variance, vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+def _check_squares(name: str, values: Floats) -> None:
+    largest = float(np.abs(values).max())
+    if largest > _LARGEST:
+        raise ValueError(
+            f"{name}: expected numbers of at most {_LARGEST:g}, whose squares are finite, got "
+            f"{largest:g}; choose other units"
+        )
 
 
 def _assemble(
