@@ -5,6 +5,7 @@ import math
 
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from graphs import ContactNetwork
@@ -174,6 +175,16 @@ def test_evidence_knows_no_basis_no_order_and_no_unit(seed, unit_x, unit_y):
     np.testing.assert_allclose(scaled.log_evidence, wanted, atol=1e-7)
     mirrored = evidence(x, -y)
     np.testing.assert_allclose(mirrored.log_evidence, told.log_evidence, atol=1e-8)
+
+
+def test_targets_whose_densities_doubles_cannot_tell_apart_are_refused():
+    x = np.array([[1.0, 2.0], [3.0, 4.0], [1.0, 2.5]])
+    network = Architecture((3,))
+    for size in (1e9, 1e149):
+        with pytest.raises(ValueError, match="y: expected targets of the size of prior and noise"):
+            posterior(compress(x, size * np.array([1.0, 4.0, 2.0]), network), network, 4.0)
+    with pytest.raises(ValueError, match="y: expected numbers of at most 1e\\+150"):
+        compress(x, [1e160, 1.0, 1.0], network)
 
 
 # --------------------------------------------------------------------------- contact tracing

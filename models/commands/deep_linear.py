@@ -63,24 +63,23 @@ def _evidence(arguments: argparse.Namespace) -> None:
 
     targets = arguments.targets
     inputs, x, y = inputs_and_targets(arguments.train, targets)
-    if arguments.standardize:
-        x, y = _standardized(x, inputs), _standardized(y, targets)
     architecture = Architecture(
         arguments.widths, n_outputs=len(targets), precisions=arguments.precisions
     )
     try:
-        data = compress(x, y, architecture)
+        if arguments.standardize:
+            x, y = _standardized(x, inputs), _standardized(y, targets)
+        result = posterior(
+            compress(x, y, architecture),
+            architecture,
+            arguments.beta,
+            method=arguments.method,
+            key=jax.random.key(arguments.seed),
+            on_failure="ignore",  # the numbers are printed first, then the failure is raised
+            progress=bar(arguments),
+        )
     except ValueError as fault:
         raise ValueError(f"{arguments.train}: {fault}") from None
-    result = posterior(
-        data,
-        architecture,
-        arguments.beta,
-        method=arguments.method,
-        key=jax.random.key(arguments.seed),
-        on_failure="ignore",  # the numbers are printed first, then the failure is raised
-        progress=bar(arguments),
-    )
     found = report(
         arguments,
         result.status.name,

@@ -24,6 +24,8 @@ from .theory import Architecture, half_widths, log_product_density
 
 _NEGLIGIBLE = 60.0  # modes this many nats below the highest hold nothing
 
+_UNRESOLVED = 0.01  # nats
+
 
 def scalar(data: Data) -> bool:
     """Whether ``Q`` is one number, whose exact density is known at every depth."""
@@ -118,6 +120,11 @@ def _scalar_modes(
         modes.append((float(fine_values.max()), float(peak)))
     modes.sort(reverse=True)
     best, center = modes[0]
+    if np.spacing(abs(best)) > _UNRESOLVED:
+        raise ValueError(
+            f"y: expected targets of the size of prior and noise, got log densities of {best:.3g}, "
+            "which doubles cannot tell apart; standardise the targets or lower beta"
+        )
     modes = [(value, x) for value, x in modes if value > best - _NEGLIGIBLE]
     steps = 1e-6 * 1.05 ** np.arange(512)  # the width: where the density has lost half a nat
     drops = best - evaluate(center + steps)
