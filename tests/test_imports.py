@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 QUIET_IMPORT = """
 import logging, sys, warnings
-import jax, numpy, numpyro  # these change global state themselves
+import jax, numpy, numpyro, scipy.special  # these change global state themselves
 from jax._src import xla_bridge
 
 def state():

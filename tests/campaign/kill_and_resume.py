@@ -11,8 +11,9 @@ results/kill_and_resume.md, where rows of runs that are not named stay as they a
 """
 
 import argparse
+import multiprocessing
+import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,19 +27,6 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
 
 from inference.files import sole_writer  # noqa: E402
 
-ONE_RUN = """
-import sys
-sys.path[:0] = sys.argv[4:]
-import jax
-jax.config.update("jax_enable_x64", True)
-import numpy as np
-import long_runs
-import test_resume
-from inference.checkpoints import Checkpoint
-name, place, out = sys.argv[1:4]
-result = long_runs.RUNS[name](Checkpoint(place, every=0.0) if place else None)
-np.savez(out, *test_resume.numbers(result))
-"""
 HEAD = (
     "| run | kills | of these within a save | resumed equal | half-read files "
     "| second writer refused | mishandled | seconds |"
@@ -50,18 +38,39 @@ PATIENCE = 60.0
 """Seconds to wait for a first file, or for a file that is being written."""
 
 
+def one_run(name, place, out, said):
+    """Do one run, in a process of its own, and keep its numbers or why it failed."""
+    import jax
+    import long_runs
+    import test_resume
+
+    from inference.checkpoints import Checkpoint
+
+    jax.config.update("jax_enable_x64", True)
+    try:
+        result = long_runs.RUNS[name](Checkpoint(place, every=0.0) if place else None)
+        np.savez(out, *test_resume.numbers(result))
+    except BaseException as fault:
+        said.write_text(f"{type(fault).__name__}: {fault}", encoding="utf-8")
+        os._exit(1)
+
+
 def start(name, place, out):
-    """Start one run in a process of its own."""
-    arguments = [name, str(place or ""), str(out), *sys.path[:3]]
-    return subprocess.Popen(
-        [sys.executable, "-c", ONE_RUN, *arguments], stderr=subprocess.PIPE, text=True
+    """Start one run in a process of its own, a copy of this one with all its imports."""
+    said = out.with_suffix(".txt")
+    said.unlink(missing_ok=True)
+    process = multiprocessing.get_context("fork").Process(
+        target=one_run, args=(name, place, out, said), daemon=True
     )
+    process.start()
+    return process
 
 
-def finished(process):
-    """Return the exit status and the last line of standard error."""
-    errors = process.communicate()[1].strip().splitlines()
-    return process.returncode, errors[-1] if errors else ""
+def finished(process, out):
+    """Return the exit status and what the process said of its failure."""
+    process.join()
+    said = out.with_suffix(".txt")
+    return process.exitcode, said.read_text(encoding="utf-8") if said.exists() else ""
 
 
 def arrays(path):
@@ -104,17 +113,17 @@ def half_written(place):
 def wait(process, condition):
     """Wait until something is the case or the process ends."""
     deadline = time.monotonic() + PATIENCE
-    while process.poll() is None and not condition() and time.monotonic() < deadline:
+    while process.is_alive() and not condition() and time.monotonic() < deadline:
         time.sleep(0.0002)
 
 
 def moment(process, place, length, rng):
     """Wait for the moment of a kill."""
     kind = rng.integers(3)
-    if kind == 0:  # any time, imports included
+    if kind == 0:  # any time
         time.sleep(rng.uniform(0.0, length))
         return
-    n_before = len(saved(place))  # the time of imports is over with the next file
+    n_before = len(saved(place))  # it has begun to work with the next file
     left = half_written(place)
     wait(process, lambda: half_written(place) - left or len(saved(place)) > n_before)
     time.sleep(rng.uniform(0.0, 0.3 * length))
@@ -138,7 +147,7 @@ def tried(name, n_kills, rng, folder):
     tally = Tally()
     alone, out, place = folder / "alone.npz", folder / "out.npz", folder / "run.npz"
     began = time.perf_counter()
-    status, error = finished(start(name, None, alone))
+    status, error = finished(start(name, None, alone), alone)
     if status:
         tally.faults.append(f"{name}: {error}")
         return tally
@@ -151,7 +160,7 @@ def tried(name, n_kills, rng, folder):
 
     if "folder" not in name:
         with sole_writer(place):
-            status, error = finished(start(name, place, out))
+            status, error = finished(start(name, place, out), out)
         tally.refused = "yes"
         if not (status and error.endswith("another process is writing to it")):
             tally.refused = "no"
@@ -161,7 +170,7 @@ def tried(name, n_kills, rng, folder):
         left = half_written(place)
         moment(process, place, length, rng)
         process.kill()
-        status, error = finished(process)
+        status, error = finished(process, out)
         tally.killed += status == -9
         tally.amid_saves += status == -9 and bool(half_written(place) - left)
         tally.half_read += n_half_read(place)
@@ -170,7 +179,7 @@ def tried(name, n_kills, rng, folder):
         if status == 0:  # it was faster: the next kills are of another run
             compare()
             shutil.rmtree(place) if place.is_dir() else place.unlink()
-    status, error = finished(start(name, place, out))
+    status, error = finished(start(name, place, out), out)
     if status:
         tally.resumed = False
         tally.faults.append(f"{name}: {error}")

@@ -21,7 +21,11 @@ MACHINE = perceptron.random_patterns(1001, 0.7, seed=1)
 COMMITTEE = perceptron.random_patterns(201, 0.5, n_hidden=3, seed=1)
 FORMULA = ksat.random_formula(3000, 12600, 3, seed=1)
 COUNTS = cell_types.simulate_benchmark(0, n_genes=120, n_types=4, shape=(12, 12)).counts
-KEY = jax.random.key(0)
+
+
+def key():
+    """Return the key of all runs; made late, so that a process may fork after importing this."""
+    return jax.random.key(0)
 
 
 def sampled(checkpoint):
@@ -50,7 +54,7 @@ def couplings_found(checkpoint):
     rng = np.random.default_rng(0)
     device = mesoscopic.SpinSystem(np.zeros((3, 3)), rng.normal(size=(3, 2)))
     return mesoscopic.bottleneck(
-        device, mesoscopic.parity_task(2), [0.0, 0.3, 1.0], restarts=8, key=KEY,
+        device, mesoscopic.parity_task(2), [0.0, 0.3, 1.0], restarts=8, key=key(),
         checkpoint=checkpoint, **quiet,
     )  # fmt: skip
 
@@ -78,7 +82,7 @@ def mixing_sampled(checkpoint):
 def counts_sampled(checkpoint):
     """Sample memberships and maps by a kernel of our own."""
     return sample_in_chunks(
-        cell_types.MixtureGibbs(), KEY, COUNTS.values, 4, num_warmup=2, num_samples=8,
+        cell_types.MixtureGibbs(), key(), COUNTS.values, 4, num_warmup=2, num_samples=8,
         num_chains=2, chunk=1, checkpoint=checkpoint, **quiet,
     )  # fmt: skip
 
@@ -94,7 +98,7 @@ def gaussian(scales):
 def normals_sampled(checkpoint):
     """Sample normal numbers of many scales by NUTS."""
     return sample_in_chunks(
-        NUTS(gaussian), KEY, np.logspace(-2.0, 1.0, 20), num_warmup=300, num_samples=900,
+        NUTS(gaussian), key(), np.logspace(-2.0, 1.0, 20), num_warmup=300, num_samples=900,
         num_chains=2, chunk=50, checkpoint=checkpoint, **quiet,
     )  # fmt: skip
 
@@ -135,7 +139,7 @@ RUNS = {
         COMMITTEE, n_replicas=3, n_epochs=8000, checkpoint=c, **quiet
     ),
     "elastic descent": lambda c: elastic_descent(
-        test_resume.loss, jnp.zeros(2), n_replicas=3, n_steps=200_000, key=KEY, checkpoint=c,
+        test_resume.loss, jnp.zeros(2), n_replicas=3, n_steps=200_000, key=key(), checkpoint=c,
         **quiet,
     ),
     "focusing": lambda c: perceptron.focusing_bp(
@@ -153,14 +157,14 @@ RUNS = {
     "NUTS": normals_sampled,
     "NUTS, mixing matrices": mixing_sampled,
     "fit of cell types": lambda c: cell_types.fit(
-        COUNTS, 4, restarts=8, key=KEY, checkpoint=c, on_failure="ignore"
+        COUNTS, 4, restarts=8, key=key(), checkpoint=c, on_failure="ignore"
     ),
     "fit of marked cells": lambda c: cell_types.fit_marked(
         test_resume.marked_cells(20_000), 3, ["size", "orientation"], restarts=8, bins=8,
-        max_steps=100, key=KEY, checkpoint=c,
+        max_steps=100, key=key(), checkpoint=c,
     ),
     "number of types": lambda c: cell_types.choose_n_types(
-        COUNTS, candidates=[1, 2, 3], restarts=2, key=KEY, checkpoint=c
+        COUNTS, candidates=[1, 2, 3], restarts=2, key=key(), checkpoint=c
     ),
     "parameters of an epidemic": parameters_fitted,
     "couplings at a price": couplings_found,

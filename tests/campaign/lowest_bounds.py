@@ -4,7 +4,7 @@
 
 Makes a virtual environment, installs the lower bound of every dependency and of every package of
 the extra ``test``, and runs ``pytest -m "not slow"`` there, or with the arguments given. The last
-line is kept in results/lowest_bounds.md (not with arguments). Exit status of pytest, or 2 if the
+line is kept in results/lowest_bounds.md. Exit status of pytest, or 2 if the
 bounds cannot be installed together.
 """
 
@@ -54,11 +54,10 @@ def main(argv=None):
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
         )  # fmt: skip
     print(done.stdout)
-    if not chosen:
-        last = done.stdout.strip().splitlines()[-1]
-        version = sys.version.split()[0]
-        lines = ["# Lowest versions", "", f"Python {version}: {', '.join(wanted)}.", "", last, ""]
-        (HERE / "results" / "lowest_bounds.md").write_text("\n".join(lines), encoding="utf-8")
+    version, last = sys.version.split()[0], done.stdout.strip().splitlines()[-1]
+    lines = ["# Lowest versions", "", f"Python {version}: {', '.join(wanted)}."]
+    lines += ["", f"`pytest {' '.join(command[3:])}`:", "", last, ""]
+    (HERE / "results" / "lowest_bounds.md").write_text("\n".join(lines), encoding="utf-8")
     return done.returncode
 
 
