@@ -10,6 +10,7 @@ import io
 import math
 import numbers
 import os
+import zipfile
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -232,11 +233,14 @@ def read_arrays(path: PathLike) -> dict[str, np.ndarray[Any, Any]]:
     >>> arrays["spins"].tolist()
     [1, -1]
     """
-    # np.load itself does not close a file that it cannot read
     with Path(path).open("rb") as raw:
         try:
-            with np.load(raw, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
+            # not np.load(raw): it returns bytes, perhaps none, for what does not begin as an array
+            with zipfile.ZipFile(raw) as archive:
+                return {
+                    name.removesuffix(".npy"): np.load(io.BytesIO(archive.read(name)))
+                    for name in archive.namelist()
+                }
         except Exception as fault:  # those of zipfile, zlib, NumPy and the parser of its headers
             raise ValueError(f"{os.fspath(path)}: no npz file, or a damaged one") from fault
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from inference.interop import posterior_array, to_arviz
-from inference.storage import SCHEMA_VERSION, Table, load, read_table, save
+from inference.storage import SCHEMA_VERSION, Table, load, read_arrays, read_table, save
 
 
 def write(folder, text):
@@ -243,6 +243,23 @@ def test_attributes_that_cannot_be_kept_are_refused(container, tmp_path, attrs, 
     with pytest.raises(error, match=message):
         save(container, tmp_path / "run.nc", attrs=attrs)
     assert not list(tmp_path.iterdir())
+
+
+def test_arrays_come_back_as_they_were_or_not_at_all(tmp_path):
+    path = tmp_path / "a.npz"
+    numbers = np.random.default_rng(0).integers(5, size=60)
+    np.savez_compressed(path, a=numbers)
+    whole, refused = path.read_bytes(), 0
+    assert read_arrays(path)["a"].tolist() == numbers.tolist()
+    for place in range(len(whole) - 12):
+        path.write_bytes(whole[:place] + bytes(12) + whole[place + 12 :])
+        try:
+            back = read_arrays(path)
+        except ValueError:
+            refused += 1
+        else:
+            assert back.get("a", numbers).tolist() == numbers.tolist()
+    assert refused > 0.3 * len(whole)
 
 
 def test_only_containers_are_saved(tmp_path):

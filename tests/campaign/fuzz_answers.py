@@ -1,7 +1,6 @@
 """Small valid files of every format, their readers, and what is known of a right answer."""
 
 import csv
-import functools
 import io
 import itertools
 import math
@@ -123,7 +122,7 @@ def formula(folder):
     return b"c small\np cnf 6 7\n1 -2 3 0\n-1 4 0\n2 5 -6 0\n-3 -4 0\n6 0\n1 2 0\n-5 -1 3 0\n"
 
 
-def _clauses(data):
+def clauses_of(data):
     """Return number of variables and clauses, by splitting words alone."""
     words = []
     for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
@@ -146,7 +145,7 @@ def _clauses(data):
 
 def satisfied(answer, data):
     try:
-        n_variables, clauses = _clauses(data)
+        n_variables, clauses = clauses_of(data)
     except (ValueError, IndexError) as fault:
         return f"of a file that splitting words cannot read: {fault}"
     if (answer["n_variables"], answer["n_clauses"]) != (n_variables, len(clauses)):
@@ -296,94 +295,3 @@ def detected(answer, data):
     (found,) = answer["images"]
     n_cells = found["n_cells"]
     return None if n_cells >= 0 and isinstance(n_cells, int) else f"{n_cells} cells"
-
-
-# ------------------------------------------------------------------ binary files
-
-
-def netcdf(folder):
-    from inference.interop import to_arviz
-    from inference.storage import save
-
-    path = folder / "draws.nc"
-    save(to_arviz(_draws()), path, attrs={"seed": 7, "command": "fuzz"})
-    return path.read_bytes()
-
-
-def _draws():
-    rng = np.random.default_rng(4)
-    return {"mu": rng.normal(size=(2, 5)), "theta": rng.normal(size=(2, 5, 3))}
-
-
-def read_netcdf(path):
-    from inference.storage import load
-
-    return load(path)
-
-
-def same_draws(answer, data):
-    from inference.interop import posterior_array
-
-    for name, draws in _draws().items():
-        if not np.array_equal(posterior_array(answer, name), draws):
-            return f"other draws of {name} than were saved"
-    return None if answer.attrs["seed"] == 7 else "another attribute than was saved"
-
-
-def _state():
-    return {"step": 3, "texts": ("a", None, [1.5, True]), "spins": np.arange(6.0).reshape(2, 3)}
-
-
-def checkpoint(folder):
-    from inference.checkpoints import kept
-
-    path = folder / "run.npz"
-    with kept(path, "walk", seed=0) as keeper:
-        keeper.offer(_state, last=True)
-    return path.read_bytes()
-
-
-def read_checkpoint(path):
-    from inference.checkpoints import kept
-
-    with kept(path, "walk", seed=0) as keeper:
-        return keeper.restored
-
-
-def same_state(answer, data):
-    wanted = _state()
-    if repr(answer) != repr(wanted):
-        return "another state than was saved"
-    return None
-
-
-def _mitigate(folder):
-    from graphs.contacts import static_contacts
-    from models.contact_tracing import Epidemic, RandomRanking, mitigate
-
-    return mitigate(
-        {"random": RandomRanking()},
-        functools.partial(static_contacts, 12, 4, mean_degree=3),
-        Epidemic(0.2, 0.1),
-        seeds=[0],
-        folder=folder,
-        progress=False,
-    ).runs["random"][0]
-
-
-def mitigation(folder):
-    _mitigate(folder)
-    return (folder / "random-0.npz").read_bytes()
-
-
-def read_mitigation(path):
-    return _mitigate(path.parent)
-
-
-@functools.cache
-def _run_without_file():
-    return _mitigate(None)
-
-
-def same_run(answer, data):
-    return None if repr(answer) == repr(_run_without_file()) else "another run than was kept"

@@ -13,6 +13,7 @@ results/fuzz.md.
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import io
 import json
@@ -35,6 +36,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 import fuzz_answers  # noqa: E402
+import fuzz_readers  # noqa: E402
 import numpy as np  # noqa: E402
 from fuzz_mutations import mutated  # noqa: E402
 
@@ -63,6 +65,8 @@ class Format:
     """``"table"`` or ``"lines"``; None is binary."""
     codes: tuple[int, ...] = (0, 1)
     """Exit codes of answers."""
+    reader: tuple[Callable[[Path], object], Callable[[object, bytes], str | None]] | None = None
+    """What the command reads the file with, and what is wrong about what was read."""
 
 
 class Hang(BaseException):
@@ -160,9 +164,15 @@ def complaint_about(form, folder, data, found, *, wanted=None, whole=True):
     return wrong and f"answer: {wrong}"
 
 
-def fuzzed(name, n_files, n_processes, seed, folder):
-    """Damage files of a format; return numbers refused and answered, and the mishandled ones."""
+def fuzzed(name, n_files, n_processes, seed, folder, *, quick=False):
+    """Damage files of a format; return numbers refused and answered, and the mishandled ones.
+
+    With ``quick`` files are read by what the command reads them with, and not by the command.
+    """
     form = FORMATS[name]
+    if quick and form.reader is not None:
+        call, right = form.reader
+        form = dataclasses.replace(form, arguments=None, call=call, right=right)
     place = folder / name
     place.mkdir()
     path = place / form.file
@@ -211,6 +221,7 @@ FORMATS = {
          "--beta", "4", *QUIET),
         right=fuzz_answers.training_rows,
         text="table",
+        reader=(fuzz_readers.read_training, fuzz_readers.training_numbers),
     ),
     "table to predict": Format(
         "new.csv",
@@ -227,6 +238,7 @@ FORMATS = {
         right=fuzz_answers.satisfied,
         text="lines",
         codes=(0, 10, 20),
+        reader=(fuzz_readers.read_clauses, fuzz_readers.same_clauses),
     ),
     "contacts": Format(
         "contacts.csv",
@@ -234,6 +246,7 @@ FORMATS = {
         ("contact-tracing", "risk", "{folder}/contacts.csv", "{folder}/tests.csv", *QUIET),
         right=functools.partial(fuzz_answers.risks, columns=("person_a", "person_b")),
         text="table",
+        reader=(fuzz_readers.read_meetings, fuzz_readers.same_people),
     ),
     "tests": Format(
         "tests.csv",
@@ -241,6 +254,7 @@ FORMATS = {
         ("contact-tracing", "risk", "{folder}/contacts.csv", "{folder}/tests.csv", *QUIET),
         right=functools.partial(fuzz_answers.risks, columns=None),
         text="table",
+        reader=(fuzz_readers.read_results, fuzz_readers.same_people),
     ),
     "points": Format(
         "points.csv",
@@ -256,6 +270,7 @@ FORMATS = {
          "--min-common", "2", "--permutations", "9", *QUIET),
         right=fuzz_answers.matches,
         text="table",
+        reader=(fuzz_readers.read_expression, fuzz_readers.finite_profiles),
     ),
     "reference": Format(
         "reference.csv",
@@ -264,6 +279,7 @@ FORMATS = {
          "--min-common", "2", "--permutations", "9", *QUIET),
         right=fuzz_answers.matches,
         text="table",
+        reader=(fuzz_readers.read_expression, fuzz_readers.finite_profiles),
     ),
     **{
         kind: Format(
@@ -272,26 +288,27 @@ FORMATS = {
             ("cell-types", "detect", "{folder}/image." + kind, "--radius", "3",
              "--out", "{folder}/found.csv", *QUIET),
             right=fuzz_answers.detected,
+            reader=(fuzz_readers.read_image, fuzz_readers.numbers),
         )
         for kind in ("png", "tiff", "jpeg")
     },
     "netCDF": Format(
         "draws.nc",
-        fuzz_answers.netcdf,
-        call=fuzz_answers.read_netcdf,
-        right=fuzz_answers.same_draws,
+        fuzz_readers.netcdf,
+        call=fuzz_readers.read_netcdf,
+        right=fuzz_readers.same_draws,
     ),
     "checkpoint": Format(
         "run.npz",
-        fuzz_answers.checkpoint,
-        call=fuzz_answers.read_checkpoint,
-        right=fuzz_answers.same_state,
+        fuzz_readers.checkpoint,
+        call=fuzz_readers.read_checkpoint,
+        right=fuzz_readers.same_state,
     ),
     "mitigation": Format(
         "random-0.npz",
-        fuzz_answers.mitigation,
-        call=fuzz_answers.read_mitigation,
-        right=fuzz_answers.same_run,
+        fuzz_readers.mitigation,
+        call=fuzz_readers.read_mitigation,
+        right=fuzz_readers.same_run,
     ),
 }  # fmt: skip
 
