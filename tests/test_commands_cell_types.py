@@ -94,3 +94,14 @@ def test_bad_input_is_one_line_and_exit_code_two(capsys, options, message):
     assert len(err) == 1
     assert err[0].startswith(f"cavity: {message}")
     assert not Path("p.csv").exists()
+
+
+def test_a_doubt_about_an_image_is_one_line_and_quiet_takes_it_away(capsys):
+    y, x = np.mgrid[:24, :24]
+    bright = 30.0 + 200.0 * np.exp(-((y - 8) ** 2 + (x - 8) ** 2) / 8.0)
+    skimage_io.imsave("a.png", bright.astype(np.uint8), check_contrast=False)
+    for option, n_lines in (((), 1), (("--quiet",), 0)):
+        _, err = detect(capsys, "a.png", "--radius", 3, "--out", "p.csv", *option)
+        doubts = [line for line in err if "seems to be on the other side" in line]
+        assert len(doubts) == n_lines
+        assert all(line.startswith("a.png: ") for line in doubts)

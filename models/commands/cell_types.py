@@ -64,20 +64,27 @@ def _add_detect(detect: argparse.ArgumentParser) -> None:
 
 def _detect(arguments: argparse.Namespace) -> int:
     genes = _gene_names(arguments)
+    import warnings
+
+    from inference.status import CavityWarning
     from models.cell_types import detect_cells
 
     found = {}
     for gene, path in zip(genes, arguments.images):
         image = _read_image(path)
         try:
-            cells = detect_cells(
-                image,
-                radius_px=arguments.radius,
-                bright=arguments.bright,
-                pixel_size=arguments.pixel_size,
-            )
+            with warnings.catch_warnings(record=True) as doubts:
+                warnings.simplefilter("always", CavityWarning)
+                cells = detect_cells(
+                    image,
+                    radius_px=arguments.radius,
+                    bright=arguments.bright,
+                    pixel_size=arguments.pixel_size,
+                )
         except ValueError as fault:
             raise ValueError(f"{path}: {fault}") from None
+        for doubt in doubts:
+            say(arguments, f"{path}: {doubt.message}")
         found[gene] = cells
         say(
             arguments,
