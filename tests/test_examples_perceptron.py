@@ -10,7 +10,9 @@ from suite_helpers import load_example, remember, run_example
 def test_dense_regions_agree_and_a_wrong_theory_is_found_out(tmp_path, capsys, monkeypatch):
     module = load_example("dense_regions")
     remember(monkeypatch, module, "search")
-    remember(monkeypatch, module.theory, "large_deviation", "vanishing_external_entropy")
+    remember(
+        monkeypatch, module.theory, "franz_parisi", "large_deviation", "vanishing_external_entropy"
+    )
     status, printed, figure, numbers = run_example(module, tmp_path, capsys)
     assert status == 0, printed
     assert "DISAGREES" not in printed
