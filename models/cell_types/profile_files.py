@@ -11,6 +11,7 @@ from .profile_tables import ProfileTable
 from .text_tables import finite_number, numbered_rows, refuse
 
 Rows = Iterator[tuple[int, list[str]]]
+_LARGEST = 1e150
 VALUE_COLUMNS = ("value", "beta", "fraction")
 
 
@@ -79,7 +80,7 @@ def _wide(path: str, header: list[str], rows: Rows) -> ProfileTable:
     for line, row in rows:
         genes.append(_label(row[0], path, line, "gene"))
         values.append(
-            [finite_number(cell, path, line, column) for column, cell in zip(header[1:], row[1:])]
+            [_value(cell, path, line, column) for column, cell in zip(header[1:], row[1:])]
         )
     return ProfileTable(tuple(header[1:]), tuple(genes), np.array(values).T)
 
@@ -95,7 +96,7 @@ def _long(path: str, header: list[str], rows: Rows) -> ProfileTable:
             refuse(
                 path, line, f"expected each type and gene once, got {entry[0]}, {entry[1]} again"
             )
-        entries[entry] = finite_number(cell, path, line, column)
+        entries[entry] = _value(cell, path, line, column)
     types = tuple(dict.fromkeys(kind for kind, _ in entries))
     genes = tuple(dict.fromkeys(gene for _, gene in entries))
     for kind in types:
@@ -104,6 +105,13 @@ def _long(path: str, header: list[str], rows: Rows) -> ProfileTable:
                 refuse(path, line, f"expected all genes of all types, got no {gene} of type {kind}")
     values = np.array([[entries[kind, gene] for gene in genes] for kind in types])
     return ProfileTable(types, genes, values)
+
+
+def _value(cell: str, path: str, line: int, column: str) -> float:
+    number = finite_number(cell, path, line, column)
+    if abs(number) > _LARGEST:  # sums and squares of larger ones overflow
+        refuse(path, line, f"column {column!r}: expected at most {_LARGEST:g}, got {number:g}")
+    return number
 
 
 def _label(cell: str, path: str, line: int, column: str) -> str:
