@@ -139,7 +139,7 @@ RUNS = {
         COMMITTEE, n_replicas=3, n_epochs=8000, checkpoint=c, **quiet
     ),
     "elastic descent": lambda c: elastic_descent(
-        test_resume.loss, jnp.zeros(2), n_replicas=3, n_steps=200_000, key=key(), checkpoint=c,
+        test_resume.loss, jnp.zeros(2), n_replicas=3, n_steps=20_000, key=key(), checkpoint=c,
         **quiet,
     ),
     "focusing": lambda c: perceptron.focusing_bp(
