@@ -81,6 +81,14 @@ def test_the_lines_that_install_and_test_are_run_by_the_checks_of_every_change()
     assert "from_readme '^.venv/bin/python -m pytest'" in script
 
 
+def test_the_table_of_evidence_is_that_of_the_last_certificates():
+    kept = (ROOT / "tests" / "campaign" / "results" / "certify.md").read_text(encoding="utf-8")
+    table, verdict = kept.strip().split("\n\n")
+    assert table in README
+    assert verdict.split(" (")[0].capitalize() in README
+    assert all(row.endswith("| agrees |") for row in table.splitlines()[2:])
+
+
 def tables():
     """Write the files that the commands name, as small as they can be."""
     rng = np.random.default_rng(0)
