@@ -1,8 +1,10 @@
 """All verbs alike: the same four options, the same one-line failures, whole files."""
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from inference.files import sole_writer
 from models import cli
 from models.commands import _arguments, deep_linear, ksat
+from models.commands._session import held_interrupts
 
 CNF = "p cnf 3 2\n1 -2 0\n2 3 0\n"
 CONTACTS = "person_a,person_b,day\nann,bob,0\nbob,cid,1\n"
@@ -245,3 +248,16 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
         running.stdout.close()
         assert running.stderr.read() == b""
         assert running.wait() == 141
+
+
+def test_a_second_interrupt_that_compiled_code_lost_is_raised_at_the_end():
+    reached = []
+    with pytest.raises(KeyboardInterrupt), held_interrupts() as pressed:
+        signal.raise_signal(signal.SIGINT)
+        with contextlib.suppress(KeyboardInterrupt):  # as a compiler does
+            signal.raise_signal(signal.SIGINT)
+        reached.append(len(pressed))
+    assert reached == [2]
+    with held_interrupts() as pressed:
+        signal.raise_signal(signal.SIGINT)
+    assert len(pressed) == 1

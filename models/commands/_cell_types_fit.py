@@ -159,7 +159,9 @@ class _Watch:
         self._stage, self._begun = "", self._spoken
 
     def __call__(self) -> bool:
-        """Return whether Ctrl-C was pressed."""
+        """Return whether Ctrl-C was pressed; raise if it was twice and that got lost."""
+        if len(self.pressed) > 1:
+            raise KeyboardInterrupt
         if self.pressed and not self._told:
             self._told = True
             self.say("interrupted, finishing with the best so far; Ctrl-C again ends at once")

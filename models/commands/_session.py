@@ -21,7 +21,8 @@ def held_interrupts() -> Iterator[list[int]]:
     """Count Ctrl-C instead of raising; the list that is yielded holds one entry a press.
 
     An exception out of nowhere breaks half-done imports, and compilers and compiled code lose it.
-    What runs long looks at the list; a second press raises ``KeyboardInterrupt`` after all.
+    What runs long looks at the list; a second press raises ``KeyboardInterrupt`` after all, at
+    once and, for code that lost it, again at the end.
     """
     pressed: list[int] = []
 
@@ -39,6 +40,8 @@ def held_interrupts() -> Iterator[list[int]]:
         yield pressed
     finally:
         signal.signal(signal.SIGINT, before)
+    if len(pressed) > 1:
+        raise KeyboardInterrupt
 
 
 def start_jax() -> None:
